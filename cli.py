@@ -1,0 +1,91 @@
+"""What all commands share: flags, errors that become one line and an exit status, whole files, progress."""
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any, NoReturn
+
+from tqdm import tqdm
+from transformers import HfArgumentParser
+
+# Set it to see the traceback behind an error's one line.
+TRACEBACK_VARIABLE = "GEOGRAPH_TRACEBACK"
+
+
+class CommandError(Exception):
+    """The work failed: one line that says what is wrong, where, and what to do."""
+
+
+def parse_flags(*dataclasses: type, description: str, args: list[str] | None = None) -> tuple[Any, ...]:
+    """Command line → one filled instance a dataclass; every flag is spelled with underscores.
+
+    Wrong usage, a value that a dataclass's `__post_init__` refuses with a ValueError included, ends the
+    program with status 2 and argparse's one line.
+    """
+    parser = HfArgumentParser(dataclasses, description=description.strip())
+    try:
+        return parser.parse_args_into_dataclasses(args, look_for_args_file=False)
+    except ValueError as error:
+        parser.error(_one_line(error))
+
+
+def run(main: Callable[[], None]) -> NoReturn:
+    """Runs a command's `main` and exits: 0 done, 1 failed with one line on stderr, 130 stopped by Ctrl-C."""
+    try:
+        main()
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader of our results went away, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except KeyboardInterrupt:
+        print("\nstopped; finished work was kept", file=sys.stderr)
+        sys.exit(130)
+    except (CommandError, ValueError, OSError) as error:
+        if os.environ.get(TRACEBACK_VARIABLE):
+            raise
+        print(f"{Path(sys.argv[0]).name}: error: {_one_line(error)}", file=sys.stderr)
+        sys.exit(1)
+    sys.exit(0)
+
+
+def _one_line(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+@contextlib.contextmanager
+def whole_file(path: str | Path, mode: str = "w") -> Iterator[IO]:
+    """Opens a file that appears under its name only when the block ends without an error."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with open(descriptor, mode, encoding=None if "b" in mode else "utf-8") as file:
+            yield file
+        Path(temporary).chmod(0o666 & ~_umask())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def progress(iterable=None, *, total: int | None = None, unit: str = "row", description: str | None = None) -> tqdm:
+    """A bar on stderr with the rate and what remains; nothing where stderr is not a terminal."""
+    return tqdm(
+        iterable, total=total, unit=f" {unit}", desc=description, unit_scale=True, disable=None, dynamic_ncols=True
+    )
+
+
+def say(message: str) -> None:
+    """A line for the person at the terminal: stderr, clear of any bar."""
+    tqdm.write(message, file=sys.stderr)

@@ -1,0 +1,41 @@
+"""What all tests share: the repository's folder, the shared data where it exists, offline libraries."""
+
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+# Before any library reads them: no test reaches the real Hub, nor a cache of an earlier run.
+if os.environ.get("GEOGRAPH_TEST_HUB") != "1":
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+import pytest  # noqa: E402
+
+SHARED = Path(os.environ.get("GEOGRAPH_SHARED", ROOT.parent / "shared"))
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of official weights and shared rows beside the repository; tests that need it skip without."""
+    if not (SHARED / "data").is_dir():
+        pytest.skip(f"no shared data in {SHARED} (official weights and rows are not part of the project)")
+    return SHARED
+
+
+@pytest.fixture(scope="session", autouse=True)
+def fresh_caches(tmp_path_factory):
+    """Every process that the tests start has an empty cache of its own."""
+    home = tmp_path_factory.mktemp("hf-home")
+    os.environ["HF_HOME"] = str(home)
+    os.environ["HF_MODULES_CACHE"] = str(home / "modules")
+    yield home
