@@ -2,6 +2,7 @@
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -10,6 +11,10 @@ sys.path.insert(0, str(ROOT))
 # Before any library reads them: no test reaches the real Hub, nor a cache of an earlier run.
 if os.environ.get("GEOGRAPH_TEST_HUB") != "1":
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Removed when the tests end; every process that they start inherits it.
+HF_HOME = tempfile.TemporaryDirectory(prefix="geograph-hf-")
+os.environ["HF_HOME"] = HF_HOME.name
+os.environ["HF_MODULES_CACHE"] = str(Path(HF_HOME.name) / "modules")
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
@@ -30,12 +35,3 @@ def shared() -> Path:
     if not (SHARED / "data").is_dir():
         pytest.skip(f"no shared data in {SHARED} (official weights and rows are not part of the project)")
     return SHARED
-
-
-@pytest.fixture(scope="session", autouse=True)
-def fresh_caches(tmp_path_factory):
-    """Every process that the tests start has an empty cache of its own."""
-    home = tmp_path_factory.mktemp("hf-home")
-    os.environ["HF_HOME"] = str(home)
-    os.environ["HF_MODULES_CACHE"] = str(home / "modules")
-    yield home
