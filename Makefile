@@ -2,20 +2,42 @@
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
+PIP := $(PY) -m pip install --quiet --disable-pip-version-check
+DEMO := demo
 
-.PHONY: install test fix demo app
+.PHONY: install browser test fix demo app
 
 install: $(VENV)/.installed
 
+# torch alone and first: with its pin settled, nothing that depends on it brings CUDA along.
 $(VENV)/.installed: requirements.txt requirements-dev.txt
 	$(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	$(PIP) "$$(grep '^torch==' requirements.txt)"
+	$(PIP) -r requirements-dev.txt
 	touch $@
 
-test: install
+# The page is tested in Debian's Chromium; without it those tests skip and say so.
+browser:
+	@command -v chromedriver >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+		&& apt-get update -qq && apt-get install -y -qq chromium chromium-driver >/dev/null; } \
+		|| echo "no chromium here: the tests of the page in a browser will be skipped"
+
+test: install browser
 	$(PY) -m pytest
 
 fix: install
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
+
+demo: install
+	@echo "These rows are SYNTHETIC, made to try everything on; README.md says how to get the official ones."
+	$(PY) prepare_dataset.py --source synthetic:12000 --output_dir $(DEMO)/geograph-types
+	$(PY) train.py --dataset $(DEMO)/geograph-types --dataset_config small \
+		--output_dir $(DEMO)/geograph-type-classifier --overwrite_output_dir
+	$(PY) evaluate_model.py --model $(DEMO)/geograph-type-classifier --dataset $(DEMO)/geograph-types \
+		--dataset_config small --split test --output_dir $(DEMO)/report
+	$(PY) demo.py $(DEMO)
+
+app: install
+	@test -f $(DEMO)/geograph-type-classifier/model.safetensors || $(MAKE) demo
+	$(PY) app.py --model $(DEMO)/geograph-type-classifier
