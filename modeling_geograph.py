@@ -9,7 +9,10 @@ from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
-from .configuration_geograph import CLASSES, GeographConfig
+try:
+    from .configuration_geograph import CLASSES, GeographConfig
+except ImportError:  # in a clone, `from modeling_geograph import GeographModel`: the folder is on the path, no package
+    from configuration_geograph import CLASSES, GeographConfig
 
 
 def weighted_bce(logits: torch.Tensor, labels: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:
