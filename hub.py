@@ -8,6 +8,7 @@ its history); `.gitattributes` belongs to the Hub and stays.
 import contextlib
 import hashlib
 import subprocess
+import sys
 import tomllib
 import warnings
 from collections.abc import Iterator
@@ -165,13 +166,15 @@ def default_message(repo_type: str) -> str:
 
 def _publish(files, repo_id, repo_type, message, tag, private, create_pr) -> str:
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants, get_token
-    from huggingface_hub.utils import logging
+    from huggingface_hub.utils import disable_progress_bars, logging
 
     if get_token() is None:
         raise CommandError(
             f"no Hub token: run `hf auth login`, or set HF_TOKEN ({constants.ENDPOINT}/settings/tokens)"
         )
     logging.set_verbosity_error()  # retries are its own business; what is final becomes our one line
+    if not sys.stderr.isatty():
+        disable_progress_bars()
     api = HfApi()
     with hub_errors(repo_id, "nothing was published"):
         remote = remote_state(api, repo_id, repo_type)
