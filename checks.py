@@ -27,11 +27,15 @@ CARD_KEYS = {
     ),
     "space": ("title", "sdk", "sdk_version", "python_version", "app_file", "license", "models", "datasets"),
 }
+SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M")
+COLOURS = ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray")
+# Where the Hub takes some values only (or we do), the whole list.
 CARD_VALUES = {
-    "model": {"library_name": "transformers", "pipeline_tag": "image-classification"},
-    "dataset": {},
-    "space": {"sdk": "gradio"},
+    "model": {"library_name": ("transformers",), "pipeline_tag": ("image-classification",)},
+    "dataset": {"size_categories": SIZES},
+    "space": {"sdk": ("gradio",), "app_file": ("app.py",), "colorFrom": COLOURS, "colorTo": COLOURS},
 }
+SHORT_DESCRIPTION_LENGTH = 60
 
 PICKLE_SUFFIXES = {".pkl", ".pickle", ".pt", ".pth", ".bin", ".ckpt", ".joblib", ".dill", ".cloudpickle"}
 TEXT_SUFFIXES = {".md", ".py", ".json", ".jsonl", ".txt", ".yaml", ".yml", ".csv", ".toml", ".cfg", ".html", ".svg"}
@@ -54,6 +58,9 @@ ABSOLUTE_PATH = re.compile(
 )
 # What a card's template would leave where a value was missing.
 PLACEHOLDER = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\[More Information Needed\]")
+
+FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)\s]+)")
 
 # Binary files tell their text at the ends: safetensors' header first, Parquet's metadata last.
 BINARY_ENDS = 1 << 20
@@ -137,21 +144,32 @@ def _text_of(file: Path) -> Iterator[str]:
 
 def check_card(files: dict[str, Path], repo_type: str, folder: Path) -> dict[str, Any]:
     """README.md with metadata that is complete, and no gap of its template; returns the metadata."""
-    from huggingface_hub import RepoCard
+    from huggingface_hub import ModelCard, RepoCard
 
     if "README.md" not in files:
         raise CommandError(f"{folder}: no README.md, the page that people see")
     text = files["README.md"].read_text(encoding="utf-8")
     try:
         data = RepoCard(text, ignore_metadata_errors=False).data.to_dict()
+        if repo_type == "model":
+            ModelCard(text, ignore_metadata_errors=False)  # reads model-index, too
     except Exception as error:  # yaml raises a different one for each way to write it wrong
         raise CommandError(f"{folder}/README.md: its metadata cannot be read ({_first_line(error)})") from error
     missing = [key for key in CARD_KEYS[repo_type] if data.get(key) in (None, "", [], {})]
     if missing:
         raise CommandError(f"{folder}/README.md: its metadata lacks {', '.join(missing)}")
-    for key, value in CARD_VALUES[repo_type].items():
-        if data[key] != value:
-            raise CommandError(f"{folder}/README.md: {key} must be {value!r}, got {data[key]!r}")
+    for key, allowed in CARD_VALUES[repo_type].items():
+        values = data.get(key, [])
+        for value in values if isinstance(values, list) else [values]:
+            if value not in allowed:
+                raise CommandError(f"{folder}/README.md: {key} must be {' or '.join(allowed)}, got {value!r}")
+    if not isinstance(data.get("python_version", ""), str):  # YAML reads 3.10 as 3.1
+        raise CommandError(f"{folder}/README.md: python_version must stand in quotes")
+    if len(data.get("short_description", "")) > SHORT_DESCRIPTION_LENGTH:
+        raise CommandError(f"{folder}/README.md: short_description is over {SHORT_DESCRIPTION_LENGTH} characters")
+    for link in LINK.findall(FENCE.sub("", text)):
+        if not re.match(r"[a-z]+:|#", link) and link.removeprefix("./").split("#")[0] not in files:
+            raise CommandError(f"{folder}/README.md links to {link}, which is not in the folder")
     if gap := PLACEHOLDER.search(text):
         raise CommandError(f"{folder}/README.md: {gap[0]!r} was never filled in")
     return data
@@ -168,14 +186,17 @@ def check_model(files: dict[str, Path], folder: Path, card: dict[str, Any], *, a
     for key in ("auto_map", "custom_pipelines"):
         if not config.get(key):
             raise CommandError(f"{folder}/config.json lacks {key}, so that Auto classes would not find the code")
+    tower = str(config.get("vision_model", ""))
+    if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", tower) or Path(tower).is_dir():
+        raise CommandError(f"{folder}/config.json: vision_model is {tower!r}, a folder that nobody else has")
     if config.get("synthetic"):
-        if "synthetic" not in files["README.md"].read_text(encoding="utf-8").lower():
-            raise CommandError(f"{folder}/README.md must say that the model was trained on synthetic rows")
         if not allow_synthetic:
             raise CommandError(
                 f"{folder}: this model was trained on synthetic rows, so its types mean nothing; train it on the "
                 "official ones, or say --allow_synthetic"
             )
+        if "synthetic" not in files["README.md"].read_text(encoding="utf-8").lower():
+            raise CommandError(f"{folder}/README.md must say that the model was trained on synthetic rows")
     if "train_results.json" in files and not card.get("model-index"):
         raise CommandError(f"{folder}/README.md: its metadata lacks model-index, the results of a model trained here")
     with tempfile.TemporaryDirectory(prefix="geograph-check-") as stage:
@@ -205,42 +226,57 @@ def run_fresh(code: str, *args: str, where: str, cwd: str | None = None) -> None
 
 def check_dataset(files: dict[str, Path], folder: Path, card: dict[str, Any]) -> None:
     """One default config; each config's files are there, readable, with the features and counts that the card says."""
-    import pyarrow.parquet as pq
-
-    configs = card["configs"]
-    defaults = [config["config_name"] for config in configs if config.get("default")]
+    try:
+        told = _rows_told(card)
+        config_files = {
+            (config["config_name"], entry["split"]): entry["path"]
+            for config in card["configs"]
+            for entry in config["data_files"]
+        }
+        defaults = [config["config_name"] for config in card["configs"] if config.get("default")]
+    except (KeyError, TypeError) as error:
+        raise CommandError(f"{folder}/README.md: configs or dataset_info is malformed or lacks {error}") from error
     if len(defaults) != 1:
         raise CommandError(f"{folder}/README.md: one config must be the default, got {defaults}")
-    infos = card["dataset_info"] if isinstance(card["dataset_info"], list) else [card["dataset_info"]]
-    told = {
-        (info.get("config_name", "default"), split["name"]): split["num_examples"]
-        for info in infos
-        for split in info["splits"]
-    }
     used: set[str] = set()
-    for config in configs:
-        for entry in config["data_files"]:
-            where = (config["config_name"], entry["split"])
-            patterns = entry["path"] if isinstance(entry["path"], list) else [entry["path"]]
-            names = sorted(name for name in files if any(Path(name).match(pattern) for pattern in patterns))
-            if not names:
-                raise CommandError(f"{folder}: no file is {patterns} of {where[0]}/{where[1]}, which README.md names")
-            rows = 0
-            for name in names:
-                try:
-                    parquet = pq.ParquetFile(files[name])
-                    rows += parquet.metadata.num_rows
-                except (OSError, ValueError) as error:
-                    raise CommandError(f"{name}: cannot be read as Parquet ({_first_line(error)})") from error
-                _check_features(name, parquet)
-            if told.get(where) != rows:
-                raise CommandError(
-                    f"{folder}/README.md: dataset_info gives {where[0]}/{where[1]} {told.get(where)} rows, "
-                    f"its files hold {rows}"
-                )
-            used.update(names)
+    for where, patterns in config_files.items():
+        patterns = [patterns] if isinstance(patterns, str) else patterns
+        names = sorted(name for name in files if any(Path(name).match(pattern) for pattern in patterns))
+        if not names:
+            raise CommandError(
+                f"{folder}: README.md names {patterns} for {'/'.join(where)}, and there is no such file"
+            )
+        rows = sum(_rows_in(name, files[name]) for name in names)
+        if told.get(where) != rows:
+            raise CommandError(
+                f"{folder}/README.md: dataset_info gives {'/'.join(where)} {told.get(where)} rows, its files hold {rows}"
+            )
+        used.update(names)
     if stray := sorted(name for name in files if name.endswith(".parquet") and name not in used):
         raise CommandError(f"{stray[0]}: in no config of README.md, so that nobody would ever load it")
+
+
+def _rows_told(card: dict[str, Any]) -> dict[tuple[str, str], int]:
+    """(config, split) → rows, as `dataset_info` gives them; the viewer wants every key that is asked for here."""
+    infos = card["dataset_info"] if isinstance(card["dataset_info"], list) else [card["dataset_info"]]
+    told = {}
+    for info in infos:
+        _ = info["features"], info["download_size"], info["dataset_size"]
+        for split in info["splits"]:
+            _ = split["num_bytes"]
+            told[info["config_name"], split["name"]] = split["num_examples"]
+    return told
+
+
+def _rows_in(name: str, file: Path) -> int:
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(file) as parquet:
+            _check_features(name, parquet)
+            return parquet.metadata.num_rows
+    except (OSError, ValueError) as error:
+        raise CommandError(f"{name}: cannot be read as Parquet ({_first_line(error)})") from error
 
 
 def _check_features(name: str, parquet) -> None:

@@ -97,6 +97,9 @@ def publish_folder(
         CommandError: one line: a check that failed, or what the Hub or the network refused. Nothing is
             half-published: either the one commit was made or it was not.
     """
+    from huggingface_hub.utils import logging
+
+    logging.set_verbosity_error()  # retries are its own business; what is final becomes our one line
     path = Path(path)
     if repo_type not in PREFIX:
         raise ValueError(f"repo_type must be one of {', '.join(PREFIX)}, got {repo_type!r}")
@@ -166,13 +169,12 @@ def default_message(repo_type: str) -> str:
 
 def _publish(files, repo_id, repo_type, message, tag, private, create_pr) -> str:
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants, get_token
-    from huggingface_hub.utils import disable_progress_bars, logging
+    from huggingface_hub.utils import disable_progress_bars
 
     if get_token() is None:
         raise CommandError(
             f"no Hub token: run `hf auth login`, or set HF_TOKEN ({constants.ENDPOINT}/settings/tokens)"
         )
-    logging.set_verbosity_error()  # retries are its own business; what is final becomes our one line
     if not sys.stderr.isatty():
         disable_progress_bars()
     api = HfApi()
