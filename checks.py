@@ -249,7 +249,7 @@ def check_dataset(files: dict[str, Path], folder: Path, card: dict[str, Any]) ->
         rows = sum(_rows_in(name, files[name]) for name in names)
         if told.get(where) != rows:
             raise CommandError(
-                f"{folder}/README.md: dataset_info gives {'/'.join(where)} {told.get(where)} rows, its files hold {rows}"
+                f"{folder}/README.md: dataset_info gives {'/'.join(where)} {told.get(where)} rows, its files {rows}"
             )
         used.update(names)
     if stray := sorted(name for name in files if name.endswith(".parquet") and name not in used):

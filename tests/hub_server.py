@@ -46,7 +46,7 @@ class HubServer(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.tokens = tokens or {"hf_test": "user"}
         self.repos: dict[tuple[str, str], Repo] = {}
-        self.objects: dict[str, bytes] = {}
+        self.objects: dict[tuple[str, str], bytes] = {}  # (repository, SHA-256) → content
         self.requests: list[tuple[str, str]] = []
         self.faults: list[Fault] = []
         self.lock = threading.RLock()
@@ -187,10 +187,10 @@ class Handler(BaseHTTPRequestHandler):
                 return self._validate_yaml(json.loads(body)["content"])
             case ["POST", "api", "repos", "create"]:
                 return self._create(json.loads(body))
-            case ["PUT", "lfs-upload", oid, size]:
-                return self._store(oid, int(size), body)
+            case ["PUT", "lfs-upload", *repo, oid, size]:
+                return self._store("/".join(repo), oid, int(size), body)
             case ["POST", *repo, "info", "lfs", "objects", "batch"] if repo[-1].endswith(".git"):
-                return self._lfs_batch(json.loads(body))
+                return self._lfs_batch("/".join(repo).removesuffix(".git"), json.loads(body))
             case [_, "api", ("models" | "datasets" | "spaces") as kind, user, name, *rest]:
                 return self._api(kind, f"{user}/{name}", rest, query, body)
             case ["GET" | "HEAD", ("datasets" | "spaces") as kind, user, name, "resolve", revision, *path]:
@@ -311,22 +311,22 @@ class Handler(BaseHTTPRequestHandler):
             files.append(file)
         return {"files": files}
 
-    def _lfs_batch(self, wanted: dict) -> dict:
+    def _lfs_batch(self, repo: str, wanted: dict) -> dict:
         if self._user() is None:
             raise Refusal(401, "Invalid username or password.")
         objects = []
         for item in wanted["objects"]:
             answer = {"oid": item["oid"], "size": item["size"]}
-            if item["oid"] not in self.server.objects:
-                href = f"{self.server.url}/lfs-upload/{item['oid']}/{item['size']}"
+            if (repo, item["oid"]) not in self.server.objects:
+                href = f"{self.server.url}/lfs-upload/{repo}/{item['oid']}/{item['size']}"
                 answer["actions"] = {"upload": {"href": href, "header": {}}}
             objects.append(answer)
         return {"transfer": "basic", "objects": objects}
 
-    def _store(self, oid: str, size: int, body: bytes) -> dict:
+    def _store(self, repo: str, oid: str, size: int, body: bytes) -> dict:
         if len(body) != size or hashlib.sha256(body).hexdigest() != oid:
             raise Refusal(400, "the object is not what was announced: its size or SHA-256 differs")
-        self.server.objects[oid] = body
+        self.server.objects[repo, oid] = body
         return {}
 
     def _commit(self, kind: str, repo_id: str, revision: str, create_pr: bool, body: bytes) -> dict:
@@ -343,7 +343,7 @@ class Handler(BaseHTTPRequestHandler):
                 case "file":
                     files[value["path"]] = File(base64.b64decode(value["content"]), False)
                 case "lfsFile":
-                    content = self.server.objects.get(value["oid"])
+                    content = self.server.objects.get((f"{PREFIX[kind]}{repo_id}", value["oid"]))
                     if content is None or len(content) != value.get("size", len(content)):
                         raise Refusal(400, f"LFS object of {value['path']} did not arrive as announced")
                     files[value["path"]] = File(content, True)

@@ -1,0 +1,126 @@
+"""What the tests of publishing share: a small dataset folder, and `publish.py` in a fresh process."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Commands run one after the other in one fresh process, since starting one takes longer than publishing.
+# The client's waits between its retries are cut short; everything else is as a user has it.
+DRIVER = """
+import contextlib, io, json, os, sys, time
+time.sleep = lambda seconds: None
+import cli, publish
+answers = []
+for environment, arguments in json.load(sys.stdin):
+    os.environ |= environment
+    sys.argv = ["publish.py", *arguments]
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            cli.run(publish.main)
+        except SystemExit as stop:
+            answers.append([stop.code, out.getvalue(), err.getvalue()])
+print(json.dumps(answers))
+"""
+
+
+@dataclass
+class Answer:
+    status: int
+    out: str
+    err: str
+
+
+def hub_environment(url: str, home: Path, user: str = "test") -> dict[str, str]:
+    """A fresh process's environment: this Hub, an empty cache, plain HTTP, and whose token (none for "")."""
+    return os.environ | {
+        "HF_ENDPOINT": url,
+        "HF_HUB_OFFLINE": "0",
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HOME": str(home),
+        "HF_MODULES_CACHE": str(home / "modules"),
+        "HF_TOKEN": f"hf_{user}" if user else "",
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+    }
+
+
+def publish_all(commands: list[list], environment: dict[str, str]) -> list[Answer]:
+    """Each command is `publish.py`'s arguments, or (environment, arguments) → each one's status and output."""
+    commands = [command if isinstance(command, tuple) else ({}, command) for command in commands]
+    done = subprocess.run(
+        [sys.executable, "-c", DRIVER],
+        input=json.dumps([(e, [str(a) for a in arguments]) for e, arguments in commands]),
+        env=environment,
+        cwd=environment["HF_HOME"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "", "all that people see must come through the command itself"
+    return [Answer(*answer) for answer in json.loads(done.stdout)]
+
+
+def write_dataset(folder: Path, rows: int = 6) -> Path:
+    """A dataset folder as `prepare_dataset.py` lays it out, with a few random rows and one config."""
+    from datasets import ClassLabel, Dataset, Features, List, Value
+
+    from configuration_geograph import TAGS
+
+    features = Features(
+        {
+            "gridimage_id": Value("int64"),
+            "types": List(ClassLabel(names=TAGS)),
+            "distance": Value("string"),
+            "distance_bucket": Value("int8"),
+            "embedding": List(Value("float32"), length=512),
+            "weight": Value("float32"),
+        }
+    )
+    embeddings = np.random.default_rng(0).standard_normal((rows, 512), dtype=np.float32)
+    columns = {
+        "gridimage_id": range(1, rows + 1),
+        "types": [[6]] * rows,
+        "distance": ["16"] * rows,
+        "distance_bucket": [5] * rows,
+        "embedding": list(embeddings),
+        "weight": [1.0] * rows,
+    }
+    splits = ("train", "validation", "test")
+    (folder / "small").mkdir(parents=True)
+    for split in splits:
+        Dataset.from_dict(columns, features=features).to_parquet(folder / "small" / f"{split}-00000-of-00001.parquet")
+    card = {
+        "license": "cc-by-sa-4.0",
+        "task_categories": ["image-classification"],
+        "size_categories": ["n<1K"],
+        "annotations_creators": ["crowdsourced"],
+        "source_datasets": ["original"],
+        "configs": [
+            {
+                "config_name": "small",
+                "default": True,
+                "data_files": [{"split": split, "path": f"small/{split}-*.parquet"} for split in splits],
+            }
+        ],
+        "dataset_info": [
+            {
+                "config_name": "small",
+                "features": features._to_yaml_list(),
+                "splits": [{"name": split, "num_bytes": 1, "num_examples": rows} for split in splits],
+                "download_size": 1,
+                "dataset_size": 1,
+            }
+        ],
+    }
+    (folder / "README.md").write_text(f"---\n{json.dumps(card)}\n---\n# Rows\n")  # JSON is YAML, too
+    (folder / "rejected.jsonl").write_text('{"line": 1, "reason": "no id"}\n')
+    return folder
