@@ -280,34 +280,27 @@ def _rows_in(name: str, file: Path) -> int:
 
 
 def _check_features(name: str, parquet) -> None:
-    """The contract's columns, as `datasets` reads them from the file's own metadata."""
-    from datasets import Features
-
+    """The contract's columns, by the features that the file's own metadata give to `datasets`."""
     from configuration_geograph import TAGS
 
-    metadata = parquet.schema_arrow.metadata or {}
-    if b"huggingface" not in metadata:
+    metadata = (parquet.schema_arrow.metadata or {}).get(b"huggingface")
+    if metadata is None:
         raise CommandError(f"{name}: no features in its metadata; write it with prepare_dataset.py")
-    features = Features.from_arrow_schema(parquet.schema_arrow)
     expected = {
-        "gridimage_id": "int64",
-        "types": TAGS,
-        "distance": "string",
-        "distance_bucket": "int8",
-        "embedding": ("float32", 512),
-        "weight": "float32",
+        "gridimage_id": {"dtype": "int64", "_type": "Value"},
+        "types": {"feature": {"names": TAGS, "_type": "ClassLabel"}, "_type": "List"},
+        "distance": {"dtype": "string", "_type": "Value"},
+        "distance_bucket": {"dtype": "int8", "_type": "Value"},
+        "embedding": {"feature": {"dtype": "float32", "_type": "Value"}, "length": 512, "_type": "List"},
+        "weight": {"dtype": "float32", "_type": "Value"},
+        "title": {"dtype": "string", "_type": "Value"},
     }
-    found = {key: _describe(feature) for key, feature in features.items() if key != "title"}
-    if found != expected:
-        odd = next(key for key in [*expected, *found] if found.get(key) != expected.get(key))
-        raise CommandError(f"{name}: column {odd} is {found.get(odd)}, expected {expected.get(odd)}")
-
-
-def _describe(feature) -> Any:
-    inner = getattr(feature, "feature", None)
-    if inner is None:
-        return feature.dtype
-    return inner.names if hasattr(inner, "names") else (inner.dtype, feature.length)
+    found = json.loads(metadata)["info"]["features"]
+    odd = [key for key in expected | found if found.get(key) != expected.get(key) and (key != "title" or key in found)]
+    if odd:
+        raise CommandError(f"{name}: column {odd[0]} is {found.get(odd[0])}, expected {expected.get(odd[0])}")
+    if missing := sorted(found.keys() - set(parquet.schema_arrow.names)):
+        raise CommandError(f"{name}: column {missing[0]} is in its features but not in the file")
 
 
 def check_space(files: dict[str, Path], folder: Path) -> None:

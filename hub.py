@@ -316,7 +316,7 @@ def hub_errors(repo_id: str, consequence: str) -> Iterator[None]:
             detail = str(cause) or type(cause).__name__
             reason = f"no connection to {constants.ENDPOINT}, or it broke off ({detail}); check the network"
         else:
-            reason = str(error) or type(error).__name__
+            reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         raise CommandError(f"{repo_id}: {reason}; {consequence}") from error
 
 

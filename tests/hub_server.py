@@ -101,7 +101,8 @@ class Handler(BaseHTTPRequestHandler):
             if self.headers.get("Transfer-Encoding") == "chunked":
                 body = self._read_chunks()
             if fault:
-                raise Refusal(fault.status, fault.message)
+                body = {"error": fault.message, "errors": [{"message": fault.message}]}
+                raise Refusal(fault.status, fault.message, body=body)
             with self.server.lock:
                 answer = self._route(parts, query, body)
             if isinstance(answer, tuple):

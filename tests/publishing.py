@@ -11,23 +11,25 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# Commands run one after the other in one fresh process, since starting one takes longer than publishing.
+# One fresh process does command after command, since starting it takes longer than publishing.
 # The client's waits between its retries are cut short; everything else is as a user has it.
 DRIVER = """
 import contextlib, io, json, os, sys, time
 time.sleep = lambda seconds: None
 import cli, publish
-answers = []
-for environment, arguments in json.load(sys.stdin):
-    os.environ |= environment
+for line in sys.stdin:
+    environment, arguments = json.loads(line)
+    before = dict(os.environ)
+    os.environ.update(environment)
     sys.argv = ["publish.py", *arguments]
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             cli.run(publish.main)
         except SystemExit as stop:
-            answers.append([stop.code, out.getvalue(), err.getvalue()])
-print(json.dumps(answers))
+            status = stop.code
+    os.environ.update(before)
+    print(json.dumps([status, out.getvalue(), err.getvalue()]), flush=True)
 """
 
 
@@ -36,6 +38,33 @@ class Answer:
     status: int
     out: str
     err: str
+
+
+class Publisher:
+    """`publish.py`, again and again, in one process with the given environment."""
+
+    def __init__(self, environment: dict[str, str]):
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", DRIVER],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment,
+            cwd=environment["HF_HOME"],
+            text=True,
+        )
+
+    def __call__(self, *arguments: object, **environment: str) -> Answer:
+        """`publish.py ARGUMENTS…` → its exit status and what it printed."""
+        self.process.stdin.write(json.dumps([environment, [str(argument) for argument in arguments]]) + "\n")
+        self.process.stdin.flush()
+        return Answer(*json.loads(self.process.stdout.readline()))
+
+    def __enter__(self) -> "Publisher":
+        return self
+
+    def __exit__(self, *_):
+        self.process.communicate()
+        assert self.process.returncode == 0
 
 
 def hub_environment(url: str, home: Path, user: str = "test") -> dict[str, str]:
@@ -50,23 +79,6 @@ def hub_environment(url: str, home: Path, user: str = "test") -> dict[str, str]:
         "PYTHONPATH": str(ROOT),
         "OMP_NUM_THREADS": "1",
     }
-
-
-def publish_all(commands: list[list], environment: dict[str, str]) -> list[Answer]:
-    """Each command is `publish.py`'s arguments, or (environment, arguments) → each one's status and output."""
-    commands = [command if isinstance(command, tuple) else ({}, command) for command in commands]
-    done = subprocess.run(
-        [sys.executable, "-c", DRIVER],
-        input=json.dumps([(e, [str(a) for a in arguments]) for e, arguments in commands]),
-        env=environment,
-        cwd=environment["HF_HOME"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == "", "all that people see must come through the command itself"
-    return [Answer(*answer) for answer in json.loads(done.stdout)]
 
 
 def write_dataset(folder: Path, rows: int = 6) -> Path:
