@@ -12,7 +12,7 @@ import re
 import threading
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import yaml
@@ -54,6 +54,19 @@ class HubServer(ThreadingHTTPServer):
     def fail(self, method: str, path: str, status: int | None, message: str = "a fault", times: int | None = None):
         """From now on (`times` times) requests that match get this status, or a cut connection where it is None."""
         self.faults.append(Fault(method, path, status, message, times))
+
+    def put(self, kind: str, repo_id: str, folder: Path, commit: str | None = None):
+        """Serves a folder as a repository ("models", "datasets" or "spaces"), its one version under a given name."""
+        files = {
+            path.relative_to(folder).as_posix(): File(path.read_bytes(), path.suffix in LFS_SUFFIXES)
+            for path in folder.rglob("*")
+            if path.is_file()
+        }
+        repo = self.repos[kind, repo_id] = Repo(private=False)
+        oid = repo.commit(files, "put")
+        if commit is not None:
+            repo.commits[commit] = repo.commits.pop(oid)
+            repo.refs["refs/heads/main"] = commit
 
     def asked(self, method: str, path: str) -> int:
         """How many requests of this kind came."""

@@ -136,3 +136,41 @@ def write_dataset(folder: Path, rows: int = 6) -> Path:
     (folder / "README.md").write_text(f"---\n{json.dumps(card)}\n---\n# Rows\n")  # JSON is YAML, too
     (folder / "rejected.jsonl").write_text('{"line": 1, "reason": "no id"}\n')
     return folder
+
+
+def write_model(folder: Path, *, seed: int = 0, synthetic: bool = False) -> Path:
+    """A whole model repository with random weights, and a card that has what the Hub wants."""
+    import torch
+
+    from configuration_geograph import GeographConfig
+    from modeling_geograph import GeographModel
+    from repository import save_model_repository
+
+    torch.manual_seed(seed)
+    save_model_repository(GeographModel(GeographConfig(synthetic=synthetic)), folder)
+    card = {
+        "license": "apache-2.0",
+        "library_name": "transformers",
+        "pipeline_tag": "image-classification",
+        "base_model": "openai/clip-vit-base-patch32",
+        "datasets": ["user/geograph-types"],
+        "metrics": ["f1"],
+    }
+    words = "Trained on synthetic rows." if synthetic else "Random weights."
+    (folder / "README.md").write_text(f"---\n{json.dumps(card)}\n---\n# Model\n\n{words}\n")
+    return folder
+
+
+def run_fresh(code: str, environment: dict[str, str], cwd: Path) -> str:
+    """Python code in a fresh process away from this repository → what it printed; no question is answered."""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={key: value for key, value in environment.items() if key != "PYTHONPATH"},
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout

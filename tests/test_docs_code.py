@@ -1,0 +1,125 @@
+"""The Python code on the pages people read: every block of README.md and of both filled cards runs, as it stands.
+
+Blocks of one page share their names, top to bottom, as a reader pastes them. `<!-- not run -->` right before a block
+leaves it out. Names such as USER/geograph-types, and CLIP's own, are served on loopback.
+"""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hub_server import HubServer
+from publishing import ROOT, hub_environment
+
+from configuration_geograph import VISION_MODEL, VISION_MODEL_REVISION
+
+BLOCK = re.compile(r"(<!-- not run -->\s*)?^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+RUN_PAGES = """
+import json, linecache, sys, traceback
+for page, blocks in json.load(sys.stdin):
+    names = {"__name__": "__main__"}
+    for line, code in blocks:
+        where = f"{page}, the block at line {line}"
+        linecache.cache[where] = (len(code), None, code.splitlines(True), where)
+        try:
+            exec(compile(code, where, "exec"), names)
+        except Exception:
+            traceback.print_exc()
+            sys.exit(f"FAILED: {where}")
+"""
+
+
+def blocks_of(page: Path) -> list[tuple[int, str]]:
+    """The blocks to run, each with its line in the page."""
+    text = page.read_text(encoding="utf-8")
+    return [(text.count("\n", 0, m.start(2)) + 1, m[2]) for m in BLOCK.finditer(text) if not m[1]]
+
+
+def command(*arguments: object, cwd: Path) -> None:
+    done = subprocess.run([sys.executable, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def make_tower(folder: Path) -> None:
+    """A CLIP vision tower as the published one is laid out, tiny and random."""
+    import torch
+    from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    torch.manual_seed(0)
+    config = CLIPVisionConfig(
+        hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, patch_size=32,
+        projection_dim=512,
+    )  # fmt: skip
+    CLIPVisionModelWithProjection(config).save_pretrained(folder)
+    CLIPImageProcessor().save_pretrained(folder)
+
+
+def make_official_checkpoint(model_dir: Path, file: Path) -> None:
+    """The weights of a model folder as an official .pth holds them: 24 distance rows, the last never used."""
+    import torch
+    from safetensors.torch import load_file
+
+    from configuration_geograph import CLASSES
+
+    state = load_file(model_dir / "model.safetensors")
+    state["dist_emb.weight"] = torch.cat([state["dist_emb.weight"], torch.zeros(1, 16)])
+    torch.save({"model_state_dict": state, "classes": CLASSES, "epoch": 1}, file)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Where a reader would be: the dataset, a trained model, a photo and an official checkpoint beside each other."""
+    from PIL import Image
+
+    place = tmp_path_factory.mktemp("reader")
+    command(
+        ROOT / "prepare_dataset.py", "--source", "synthetic:1500", "--output_dir", "geograph-types",
+        "--small", "600", "--medium", "1000", cwd=place,
+    )  # fmt: skip
+    command(
+        ROOT / "train.py", "--dataset", "geograph-types", "--dataset_config", "small",
+        "--output_dir", "geograph-type-classifier", "--num_train_epochs", "1", cwd=place,
+    )  # fmt: skip
+    pixels = np.random.default_rng(0).integers(0, 255, (240, 320, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(place / "photo.jpg")
+    make_official_checkpoint(place / "geograph-type-classifier", place / "best_geograph_model.pth")
+    make_tower(place / "tower")
+    return place
+
+
+def test_every_block_runs(place, tmp_path):
+    pages = {
+        "README.md": ROOT / "README.md",
+        "model_card.md": place / "geograph-type-classifier" / "README.md",
+        "dataset_card.md": place / "geograph-types" / "README.md",
+    }
+    blocks = [(name, blocks_of(page)) for name, page in pages.items()]
+    assert all(found for _, found in blocks), "each page shows code"
+    with HubServer() as hub:
+        for user in ("USER", "user"):
+            hub.put("models", f"{user}/geograph-type-classifier", place / "geograph-type-classifier")
+            hub.put("datasets", f"{user}/geograph-types", place / "geograph-types")
+        hub.put("models", VISION_MODEL, place / "tower", commit=VISION_MODEL_REVISION)
+        done = subprocess.run(
+            [sys.executable, "-c", RUN_PAGES],
+            input=json.dumps(blocks),
+            env=hub_environment(hub.url, tmp_path, user=""),
+            cwd=place,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("page", ["README.md", "model_card.md", "dataset_card.md", "space_card.md"])
+def test_no_block_is_left_out_without_a_reason(page):
+    """`not run` is for what needs a network or hours; most of a page must run."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    left_out = text.count("<!-- not run -->")
+    assert left_out <= max(1, len(BLOCK.findall(text)) // 3), f"{left_out} blocks of {page} are left out"
