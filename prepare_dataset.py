@@ -1,0 +1,162 @@
+"""Official rows → the dataset folder `geograph-types`, ready for `load_dataset` and for the Hub.
+
+    python prepare_dataset.py --source types_dataset_1.jsonl.gz --output_dir geograph-types
+    python prepare_dataset.py --source synthetic:12000 --output_dir geograph-types
+
+Sources: JSONL rows (plain or .gz), published Parquet, a CSV of photos to be embedded on the way, a URL of any of
+them, `-` for standard input, or `synthetic:N[:SEED]`. Bad rows go to `rejected.jsonl` with line and reason.
+"""
+
+import json
+import os
+import sys
+from collections import Counter, deque
+from collections.abc import Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+
+import cli
+from rows import Rejected, SourceRows, parse_block
+
+# Shares of bad rows are judged from here on.
+ENOUGH_TO_JUDGE = 1000
+# Beyond this share among the first rows nothing good can come: stop at once rather than after hours.
+HOPELESS = 0.9
+
+
+@dataclass
+class PrepareArguments:
+    source: list[str] = field(metadata={"help": "one or several sources, read in this order", "nargs": "+"})
+    output_dir: str = field(default="geograph-types", metadata={"help": "the dataset folder; replaced as a whole"})
+    small: int = field(default=10_000, metadata={"help": "rows of the config small, besides rare tags"})
+    medium: int = field(default=120_000, metadata={"help": "rows of the config medium"})
+    strict: bool = field(default=False, metadata={"help": "stop at the first bad row and leave nothing"})
+    max_rejected: float = field(default=0.1, metadata={"help": "the share of bad rows above which it is an error"})
+    vision_model: str | None = field(
+        default=None, metadata={"help": "CLIP tower for a CSV of photos: a Hub id or a folder"}
+    )
+    push_to_hub: str | None = field(default=None, metadata={"help": "then publish it as USER/geograph-types"})
+
+    def __post_init__(self):
+        if not 0 < self.small <= self.medium:
+            raise ValueError(f"--small must be above 0 and at most --medium, got {self.small} and {self.medium}")
+        if not 0 <= self.max_rejected <= 1:
+            raise ValueError(f"--max_rejected is a share between 0 and 1, got {self.max_rejected}")
+
+
+def main() -> None:
+    (args,) = cli.parse_flags(PrepareArguments, description=__doc__)
+    from dataset_folder import folder_in_place
+
+    output = Path(args.output_dir).absolute()
+    with folder_in_place(output) as folder, make_pool() as pool:
+        counts, rejected = build(args, folder, pool)
+    report(args, output, counts, rejected)
+    if args.push_to_hub:
+        from hub import publish_folder
+
+        publish_folder(output, args.push_to_hub, "dataset")
+
+
+def make_pool() -> ProcessPoolExecutor:
+    """Workers that parse; this process reads and writes meanwhile."""
+    return ProcessPoolExecutor(os.cpu_count() or 1, mp_context=get_context("spawn"))
+
+
+def build(args: PrepareArguments, folder: Path, pool: Executor) -> tuple[dict, Counter]:
+    """Reads all sources into `folder`; returns what the card counts, and the bad rows by reason."""
+    import numpy as np
+
+    from dataset_card import write_card
+    from dataset_folder import LargeWriter, SeenIds, derive_configs, keep_new, select, splits_of
+
+    synthetic = any(source.startswith("synthetic:") for source in args.source)
+    writer, seen, reasons = LargeWriter(folder / "large", synthetic), SeenIds(), Counter()
+    ids, tags, splits, read = [], [], [], 0
+    with cli.progress(unit="row") as bar, (folder / "rejected.jsonl").open("w", encoding="utf-8") as bad_rows:
+        for source, block in blocks_of(args, pool):
+            block = keep_new(block, seen, source)
+            read += len(block) + len(block.rejected)
+            bar.update(len(block) + len(block.rejected))
+            note_rejected(args, block.rejected, reasons, read, bad_rows)
+            split = splits_of(block)
+            writer.add(block, split)
+            ids.append(block.gridimage_id)
+            tags.append(block.tags)
+            splits.append(split)
+    judge(args, reasons, read, args.max_rejected)
+    ids, tags, splits = np.concatenate(ids), np.concatenate(tags), np.concatenate(splits)
+    if not len(ids):
+        raise cli.CommandError(f"{args.source[0]}: no good row in it; {reasons.most_common(1)[0][0]}")
+    writer.close()
+    chosen = select(ids, tags, splits, args.small, args.medium)
+    derive_configs(writer, splits, chosen, folder, pool)
+    return write_card(folder, args.source, tags, splits, chosen, reasons, writer.with_title, synthetic), reasons
+
+
+def blocks_of(args: PrepareArguments, pool: Executor) -> Iterator[tuple[str, SourceRows]]:
+    """All sources' checked rows, block by block, in order."""
+    from sources import line_blocks, local_path
+
+    for source in args.source:
+        kind = source.split("?")[0].lower()
+        if kind.endswith(".parquet"):
+            from dataset_sources import parquet_blocks
+
+            yield from ((source, block) for block in parquet_blocks(local_path(source), source))
+        elif kind.endswith(".csv"):
+            from dataset_sources import photo_blocks
+
+            yield from ((source, block) for block in photo_blocks(local_path(source), source, args.vision_model))
+        else:
+            yield from ((source, block) for block in parsed_in_order(line_blocks(source), pool))
+
+
+def parsed_in_order(blocks, pool: Executor) -> Iterator[SourceRows]:
+    """Parses blocks in the pool, in order, with no more on the way than the workers need."""
+    waiting = deque()
+    for block in blocks:
+        waiting.append(pool.submit(parse_block, block.data, block.first_line, block.source))
+        if len(waiting) > 2 * (os.cpu_count() or 1):
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def note_rejected(args: PrepareArguments, rejected: list[Rejected], reasons: Counter, read: int, file) -> None:
+    for bad in rejected:
+        if args.strict:
+            raise cli.CommandError(f"{bad.source}, line {bad.line}: {bad.reason} (--strict: nothing was written)")
+        reasons[kind_of(bad.reason)] += 1
+        file.write(json.dumps(bad.as_json(), ensure_ascii=False) + "\n")
+    judge(args, reasons, read, max(args.max_rejected, HOPELESS))
+
+
+def judge(args: PrepareArguments, reasons: Counter, read: int, allowed: float) -> None:
+    bad = reasons.total()
+    if read >= ENOUGH_TO_JUDGE and bad > allowed * read:
+        reason, times = reasons.most_common(1)[0]
+        raise cli.CommandError(
+            f"{', '.join(args.source)}: {bad} of {read} rows are bad ({times}: {reason}); is this the right format? "
+            f"--max_rejected {args.max_rejected} allows fewer; nothing was written"
+        )
+
+
+def kind_of(reason: str) -> str:
+    """A reason without its particulars, to count by."""
+    return reason.split(":")[0].split(";")[0].split(" '")[0]
+
+
+def report(args: PrepareArguments, output: Path, counts: dict, rejected: Counter) -> None:
+    for config, splits in counts.items():
+        print(f"{config}: " + ", ".join(f"{number:,} {split}" for split, number in splits.items()))
+    if rejected:
+        reasons = "; ".join(f"{number} {reason}" for reason, number in rejected.most_common())
+        print(f"{rejected.total():,} rows rejected ({reasons}), see {output / 'rejected.jsonl'}", file=sys.stderr)
+    print(f"{output}: load_dataset({args.output_dir!r}, 'small')")
+
+
+if __name__ == "__main__":
+    cli.run(main)
