@@ -5,7 +5,6 @@ changes nothing the second time. Files that the folder no longer holds are remov
 its history); `.gitattributes` belongs to the Hub and stays.
 """
 
-import contextlib
 import hashlib
 import subprocess
 import sys
@@ -17,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import checks
-from cli import CommandError, say
+from cli import CommandError, progress, say
+from hub_errors import hub_errors
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -275,7 +275,8 @@ def remote_state(api: "HfApi", repo_id: str, repo_type: str) -> RemoteState | No
 def compare(files: dict[str, Path], remote: RemoteState | None) -> Changes:
     """What one commit has to do so that the repository mirrors `files`."""
     there = {} if remote is None else {k: v for k, v in remote.files.items() if k not in KEPT_ON_THE_HUB}
-    same = {name for name in files.keys() & there.keys() if _hash(files[name], there[name][0]) == there[name][1]}
+    common = progress(sorted(files.keys() & there.keys()), unit="file", description="comparing")
+    same = {name for name in common if _hash(files[name], there[name][0]) == there[name][1]}
     return Changes(
         added=sorted(files.keys() - there.keys()),
         changed=sorted((files.keys() & there.keys()) - same),
@@ -290,53 +291,3 @@ def _hash(file: Path, kind: str) -> str:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     content = file.read_bytes()
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
-
-
-@contextlib.contextmanager
-def hub_errors(repo_id: str, consequence: str) -> Iterator[None]:
-    """Whatever the Hub, the network or the client library raises becomes one `CommandError` line."""
-    import httpx2
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
-
-    try:
-        yield
-    except CommandError:
-        raise
-    except (httpx2.HTTPError, OSError, RuntimeError, ValueError) as error:
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, httpx2.HTTPError | OfflineModeIsEnabled):
-            cause = cause.__cause__
-        if isinstance(cause, HfHubHTTPError) and not isinstance(error, ValueError):
-            reason = _explain(cause, repo_id)
-        elif isinstance(cause, OfflineModeIsEnabled):
-            reason = "the Hub may not be asked while HF_HUB_OFFLINE is set"
-        elif isinstance(cause, httpx2.TransportError):
-            from huggingface_hub import constants
-
-            detail = str(cause) or type(cause).__name__
-            reason = f"no connection to {constants.ENDPOINT}, or it broke off ({detail}); check the network"
-        else:
-            reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-        raise CommandError(f"{repo_id}: {reason}; {consequence}") from error
-
-
-def _explain(error, repo_id: str) -> str:
-    """An HTTP status → what it means for someone who publishes, with the Hub's own words where it gave any."""
-    from huggingface_hub import constants
-
-    status = error.response.status_code
-    said = f": {error.server_message}" if error.server_message else ""
-    if status == 401:
-        return (
-            f"the Hub does not accept the token (401{said}); make one with write access at "
-            f"{constants.ENDPOINT}/settings/tokens, then run `hf auth login` or set HF_TOKEN"
-        )
-    if status == 403:
-        return f"the token has no right to write there (403{said}); take one with write access to {repo_id}"
-    if status in (409, 412):
-        return f"it changed while this ran, or the name is taken (409{said}); look at it, then run this again"
-    if status == 429:
-        return f"the Hub asks for a pause (429{said}); try again later"
-    if status >= 500:
-        return f"the Hub has a fault of its own ({status}{said}); try again later"
-    return f"the Hub refuses ({status}{said})"
