@@ -81,6 +81,20 @@ def hub_environment(url: str, home: Path, user: str = "test") -> dict[str, str]:
     }
 
 
+def command(*arguments: object, cwd: Path, environment: dict[str, str] | None = None) -> None:
+    """One of the repository's commands, in a fresh process: `command("train.py", "--dataset", …, cwd=folder)`."""
+    program, *flags = map(str, arguments)
+    done = subprocess.run(
+        [sys.executable, str(ROOT / program), *flags],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def write_dataset(folder: Path, rows: int = 6) -> Path:
     """A dataset folder as `prepare_dataset.py` lays it out, with a few random rows and one config."""
     from datasets import ClassLabel, Dataset, Features, List, Value

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hub_server import HubServer
-from publishing import ROOT, hub_environment
+from publishing import ROOT, command, hub_environment
 
 from configuration_geograph import VISION_MODEL, VISION_MODEL_REVISION
 
@@ -38,11 +38,6 @@ def blocks_of(page: Path) -> list[tuple[int, str]]:
     """The blocks to run, each with its line in the page."""
     text = page.read_text(encoding="utf-8")
     return [(text.count("\n", 0, m.start(2)) + 1, m[2]) for m in BLOCK.finditer(text) if not m[1]]
-
-
-def command(*arguments: object, cwd: Path) -> None:
-    done = subprocess.run([sys.executable, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
 
 
 def make_tower(folder: Path) -> None:
@@ -78,11 +73,11 @@ def place(tmp_path_factory):
 
     place = tmp_path_factory.mktemp("reader")
     command(
-        ROOT / "prepare_dataset.py", "--source", "synthetic:1500", "--output_dir", "geograph-types",
+        "prepare_dataset.py", "--source", "synthetic:1500", "--output_dir", "geograph-types",
         "--small", "600", "--medium", "1000", cwd=place,
     )  # fmt: skip
     command(
-        ROOT / "train.py", "--dataset", "geograph-types", "--dataset_config", "small",
+        "train.py", "--dataset", "geograph-types", "--dataset_config", "small",
         "--output_dir", "geograph-type-classifier", "--num_train_epochs", "1", cwd=place,
     )  # fmt: skip
     pixels = np.random.default_rng(0).integers(0, 255, (240, 320, 3), dtype=np.uint8)

@@ -1,10 +1,19 @@
 """From folders here to names on a Hub and back: published, then used by name in fresh processes with empty caches."""
 
+import base64
+import contextlib
+import importlib.metadata
 import json
+import socket
+import subprocess
+import sys
+import time
 
+import numpy as np
 import pytest
+import yaml
 from hub_server import HubServer
-from publishing import Publisher, hub_environment, run_fresh, write_dataset, write_model
+from publishing import Publisher, command, hub_environment, run_fresh, write_model
 
 MODEL, DATA = "user/geograph-type-classifier", "user/geograph-types"
 
@@ -12,7 +21,6 @@ MODEL, DATA = "user/geograph-type-classifier", "user/geograph-types"
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     made = tmp_path_factory.mktemp("made")
-    write_dataset(made / "geograph-types", rows=6)
     write_model(made / "first", seed=1)
     write_model(made / "second", seed=2)
     write_model(made / "synthetic", synthetic=True)
@@ -22,18 +30,21 @@ def folders(tmp_path_factory):
 @pytest.fixture(scope="module")
 def hub(folders, tmp_path_factory):
     """A Hub with a dataset and two versions of a model, the newest of each published twice."""
-    with HubServer() as server, Publisher(hub_environment(server.url, tmp_path_factory.mktemp("home"))) as publish:
-        server.publish = publish
-        for arguments in (
-            ("model", "--path", folders / "first", "--repo_id", MODEL, "--tag", "v1.0"),
-            ("model", "--path", folders / "second", "--repo_id", MODEL),
-            ("model", "--path", folders / "second", "--repo_id", MODEL),
-            ("dataset", "--path", folders / "geograph-types", "--repo_id", DATA, "--tag", "v1.0"),
-            ("dataset", "--path", folders / "geograph-types", "--repo_id", DATA, "--tag", "v1.0"),
-        ):
-            answer = publish(*arguments)
-            assert answer.status == 0, answer.err
-        yield server
+    with HubServer() as server:
+        environment = hub_environment(server.url, tmp_path_factory.mktemp("home"))
+        rows = ("--source", "synthetic:400", "--small", "100")
+        command("prepare_dataset.py", *rows, "--push_to_hub", DATA, cwd=folders, environment=environment)
+        with Publisher(environment) as publish:
+            server.publish = publish
+            for arguments in (
+                ("model", "--path", folders / "first", "--repo_id", MODEL, "--tag", "v1.0"),
+                ("model", "--path", folders / "second", "--repo_id", MODEL),
+                ("model", "--path", folders / "second", "--repo_id", MODEL),
+                ("dataset", "--path", folders / "geograph-types", "--repo_id", DATA, "--tag", "v1.0"),
+            ):
+                answer = publish(*arguments)
+                assert answer.status == 0, answer.err
+            yield server
 
 
 @pytest.fixture
@@ -46,7 +57,7 @@ def test_each_version_is_one_commit(hub):
     repo = hub.repos["models", MODEL]
     assert len(repo.messages) == 3  # the Hub's own, and two versions
     assert repo.messages[1].startswith("Geograph type classifier, made with geograph-type-classifier 1.0.0")
-    assert len(hub.repos["datasets", DATA].messages) == 2
+    assert len(hub.repos["datasets", DATA].messages) == 2, "--push_to_hub and publish.py go the same way"
 
 
 USE_MODEL = """
@@ -94,9 +105,10 @@ import json
 from datasets import load_dataset
 whole = load_dataset({name!r}, "small")
 default = load_dataset({name!r}, split="test", revision="v1.0")
-streamed = list(load_dataset({name!r}, "small", split="validation", streaming=True))
+streamed = list(load_dataset({name!r}, "large", split="validation", streaming=True))
 print(json.dumps([
-    whole.num_rows, whole["train"].features["types"].feature.names, whole["train"][0], default.num_rows, streamed[5]
+    whole.num_rows, whole["train"].features["types"].feature.names, whole["train"][0], default.num_rows,
+    len(streamed), streamed[-1],
 ]))
 """
 
@@ -106,11 +118,16 @@ def test_the_dataset_by_name(hub, folders, reader, tmp_path):
 
     from configuration_geograph import TAGS
 
+    def table(config, split):
+        return pq.read_table(*(folders / "geograph-types" / config).glob(f"{split}-*.parquet"))
+
     out = run_fresh(USE_DATASET.format(name=DATA), reader, tmp_path)
-    rows, tags, first, default_rows, streamed = json.loads(out.splitlines()[-1])
-    assert rows == {"train": 6, "validation": 6, "test": 6} and tags == TAGS and default_rows == 6
-    table = pq.read_table(folders / "geograph-types" / "small" / "validation-00000-of-00001.parquet")
-    assert [first, streamed] == [table.slice(0, 1).to_pylist()[0], table.slice(5, 1).to_pylist()[0]]
+    rows, tags, first, default_rows, streamed_rows, last = json.loads(out.splitlines()[-1])
+    assert rows == {split: table("small", split).num_rows for split in ("train", "validation", "test")}
+    assert default_rows == rows["test"], "small is the default"
+    assert tags == TAGS and first == table("small", "train").slice(0, 1).to_pylist()[0]
+    streamed = table("large", "validation").to_pylist()
+    assert streamed_rows == len(streamed) and last == streamed[-1]
 
 
 def test_a_private_dataset_is_for_its_owner(hub, folders, tmp_path):
@@ -118,10 +135,10 @@ def test_a_private_dataset_is_for_its_owner(hub, folders, tmp_path):
     assert answer.status == 0, answer.err
     code = (
         "from datasets import load_dataset\n"
-        "try:\n    print(load_dataset('user/hidden', 'small', split='test').num_rows)\n"
+        "try:\n    print(len(load_dataset('user/hidden', 'small')))\n"
         "except FileNotFoundError:\n    print('refused')"
     )
-    for user, says in (("", "refused"), ("test", "6")):
+    for user, says in (("", "refused"), ("test", "3")):
         home = tmp_path / says
         home.mkdir()
         assert run_fresh(code, hub_environment(hub.url, home, user=user), home).split()[-1] == says
@@ -135,3 +152,56 @@ def test_a_synthetic_model_is_published_on_purpose_only(hub, folders):
     answer = hub.publish(*arguments, "--allow_synthetic")
     assert answer.status == 0, answer.err
     assert json.loads(hub.repos["models", "user/synthetic"].files["config.json"].content)["synthetic"] is True
+
+
+def test_the_space_starts_from_its_files_alone(hub, folders, reader, tmp_path):
+    """Fetched from the Hub into an empty folder, it serves the page and answers through its API."""
+    answer = hub.publish("space", "--path", folders / "second", "--repo_id", "user/demo")
+    assert answer.status == 0, answer.err
+    repo = hub.repos["spaces", "user/demo"]
+    card = yaml.safe_load(repo.files["README.md"].content.decode().split("---\n")[1])
+    assert card["sdk"] == "gradio" and card["sdk_version"] == importlib.metadata.version("gradio")
+    needed = repo.files["requirements.txt"].content.decode().split()
+    assert "torch==" in needed[0] and all("==" in pin and not pin.startswith("gradio=") for pin in needed)
+    assert repo.files["model/model.safetensors"].lfs
+    run_fresh(
+        "from huggingface_hub import snapshot_download\n"
+        "snapshot_download('user/demo', repo_type='space', local_dir='space')",
+        reader,
+        tmp_path,
+    )
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {key: value for key, value in reader.items() if key != "PYTHONPATH"} | {"HF_HUB_OFFLINE": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "app.py", "--port", str(port)],
+        cwd=tmp_path / "space",
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        client = wait_for_client(f"http://127.0.0.1:{port}", process)
+        row = {"embeddings": base64.b64encode(np.ones(512, "<f4").tobytes()).decode(), "distance": "16"}
+        answer = client.predict(json.dumps(row), api_name="/classify_embedding")
+        assert answer["types"] and answer["error"] is None and len(answer["scores"]) == 7
+    finally:
+        process.terminate()
+        process.communicate(timeout=30)
+
+
+def wait_for_client(url: str, process: subprocess.Popen):
+    """A `gradio_client` for a page that is still starting."""
+    import httpx
+    from gradio_client import Client
+
+    for _ in range(240):
+        if process.poll() is not None:
+            pytest.fail(f"app.py ended:\n{process.stdout.read()}")
+        with contextlib.suppress(httpx.HTTPError, OSError):
+            httpx.get(url, timeout=5).raise_for_status()
+            return Client(url, verbose=False)
+        time.sleep(0.25)
+    return pytest.fail("app.py did not start within a minute")
