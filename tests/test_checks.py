@@ -6,7 +6,7 @@ import shutil
 import zipfile
 
 import pytest
-from publishing import write_dataset
+from publishing import write_dataset, write_model
 
 import checks
 from cli import CommandError
@@ -153,3 +153,91 @@ def test_parquet_must_be_readable_with_the_right_features(dataset):
     assert "column types is" in refusal(dataset)
     file.write_bytes(file.read_bytes()[:-100])
     assert "cannot be read as Parquet" in refusal(dataset)
+
+
+@pytest.fixture(scope="module")
+def made_model(tmp_path_factory):
+    return write_model(tmp_path_factory.mktemp("made") / "model")
+
+
+@pytest.fixture
+def model(made_model, tmp_path):
+    return shutil.copytree(made_model, tmp_path / "model")
+
+
+def set_config(folder, **values):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | values))
+
+
+@pytest.mark.parametrize(
+    "spoil, says",
+    [
+        (lambda f: (f / "pipeline_geograph.py").unlink(), "it lacks pipeline_geograph.py"),
+        (lambda f: (f / "model.safetensors").unlink(), "it lacks model.safetensors"),
+        (lambda f: set_config(f, custom_pipelines=None), "config.json lacks custom_pipelines"),
+        (lambda f: set_config(f, vision_model="towers/../clip"), "a folder that nobody else has"),
+        (lambda f: set_config(f, vision_model="/data/clip"), "a folder that nobody else has"),
+        (lambda f: set_config(f, synthetic=True), "trained on synthetic rows"),
+        (lambda f: (f / "train_results.json").write_text("{}"), "its metadata lacks model-index"),
+        (lambda f: rewrite(f, lambda data: data.pop("base_model")), "its metadata lacks base_model"),
+        (lambda f: rewrite(f, lambda data: data.update(library_name="keras")), "library_name must be transformers"),
+        (lambda f: rewrite(f, lambda data: data.update({"model-index": [{"name": 1}]})), "metadata cannot be read"),
+    ],
+)
+def test_a_model_folder_must_be_whole(model, spoil, says):
+    spoil(model)
+    assert says in refusal(model, "model")
+
+
+def test_a_synthetic_model_needs_the_flag_and_a_card_that_says_so(model):
+    set_config(model, synthetic=True)
+    with pytest.raises(CommandError, match="must say that the model was trained on synthetic rows"):
+        checks.check(files_to_publish(model), "model", model, allow_synthetic=True)
+
+
+def test_a_model_must_load_in_a_fresh_process(model):
+    """Here every file is there, and it would load from this repository's own folder."""
+    with (model / "pipeline_geograph.py").open("a") as file:
+        file.write("\nimport labels\n")
+    assert "does not load in a fresh process" in refusal(model, "model")
+
+
+def test_weights_must_fit_the_code(model):
+    from safetensors.torch import load_file, save_file
+
+    state = load_file(model / "model.safetensors")
+    del state["fc.0.bias"]
+    save_file(state, model / "model.safetensors", metadata={"format": "pt"})
+    assert "the weights do not fit the model" in refusal(model, "model")
+
+
+@pytest.mark.parametrize(
+    "metadata, says",
+    [
+        ("python_version: 3.10\n", "python_version must stand in quotes"),
+        ("colorFrom: pinkish\n", "colorFrom must be"),
+        (f"short_description: {'long ' * 20}\n", "over 60 characters"),
+        ("sdk: docker\n", "sdk must be gradio"),
+    ],
+)
+def test_a_space_card(tmp_path, metadata, says):
+    card = {
+        "title": "Types", "sdk": "gradio", "sdk_version": "6.31.0", "python_version": "3.11", "app_file": "app.py",
+        "license": "apache-2.0", "models": ["user/m"], "datasets": ["user/d"],
+    }  # fmt: skip
+    key = metadata.split(":")[0]
+    lines = [f"{name}: {json.dumps(value)}" for name, value in card.items() if name != key]
+    (tmp_path / "README.md").write_text("\n".join(["---", *lines, metadata.strip(), "---", "# Types\n"]))
+    assert says in refusal(tmp_path, "space")
+
+
+def test_a_space_must_be_whole_and_start_alone(tmp_path):
+    (tmp_path / "README.md").write_text(
+        '---\ntitle: T\nsdk: gradio\nsdk_version: 6.31.0\npython_version: "3.11"\napp_file: app.py\n'
+        "license: apache-2.0\nmodels: [user/m]\ndatasets: [user/d]\n---\n"
+    )
+    (tmp_path / "app.py").write_text("import labels\n")
+    assert "it lacks requirements.txt" in refusal(tmp_path, "space")
+    (tmp_path / "requirements.txt").write_text("numpy\n")
+    assert "app.py does not load in a fresh process: ModuleNotFoundError" in refusal(tmp_path, "space")
