@@ -37,6 +37,7 @@ NEVER_PUBLISHED = (
     "__pycache__/",
     "rejected.jsonl",
     "training_args.bin",
+    "training_settings.json",
     "optimizer.*",
     "scheduler.*",
     "scaler.*",
@@ -85,6 +86,7 @@ def publish_folder(
 
     Args:
         path: a model, dataset or Space folder, laid out as its repository shall be.
+        repo_id: USER/NAME; NAME alone means the token's own user, as in `TrainingArguments`.
         repo_type: "model", "dataset" or "space".
         message: the commit's first line; by default what it is and from which version of this code.
         tag: a name for the published version, such as "v1.0". The same tag on the same version is no error.
@@ -103,6 +105,7 @@ def publish_folder(
     path = Path(path)
     if repo_type not in PREFIX:
         raise ValueError(f"repo_type must be one of {', '.join(PREFIX)}, got {repo_type!r}")
+    repo_id = repo_id if "/" in repo_id else f"{_user(repo_id)}/{repo_id}"
     check_repo_id(repo_id)
     if tag and create_pr:
         raise ValueError("a tag names a published version, and a pull request is none yet: leave one of them out")
@@ -111,6 +114,24 @@ def publish_folder(
     if dry_run:
         return _dry_run(files, repo_id, repo_type)
     return _publish(files, repo_id, repo_type, message or default_message(repo_type), tag, private, create_pr)
+
+
+def _user(name: str) -> str:
+    """Whose token this is."""
+    from huggingface_hub import whoami
+
+    _check_token()
+    with hub_errors(name, "nothing was published"):
+        return whoami()["name"]
+
+
+def _check_token() -> None:
+    from huggingface_hub import constants, get_token
+
+    if get_token() is None:
+        raise CommandError(
+            f"no Hub token: run `hf auth login`, or set HF_TOKEN ({constants.ENDPOINT}/settings/tokens)"
+        )
 
 
 def check_repo_id(repo_id: str) -> None:
@@ -168,13 +189,10 @@ def default_message(repo_type: str) -> str:
 
 
 def _publish(files, repo_id, repo_type, message, tag, private, create_pr) -> str:
-    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants, get_token
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants
     from huggingface_hub.utils import disable_progress_bars
 
-    if get_token() is None:
-        raise CommandError(
-            f"no Hub token: run `hf auth login`, or set HF_TOKEN ({constants.ENDPOINT}/settings/tokens)"
-        )
+    _check_token()
     if not sys.stderr.isatty():
         disable_progress_bars()
     api = HfApi()

@@ -33,7 +33,7 @@ def hub(folders, tmp_path_factory):
     with HubServer() as server:
         environment = hub_environment(server.url, tmp_path_factory.mktemp("home"))
         rows = ("--source", "synthetic:400", "--small", "100")
-        command("prepare_dataset.py", *rows, "--push_to_hub", DATA, cwd=folders, environment=environment)
+        command("prepare_dataset.py", *rows, "--push_to_hub", "geograph-types", cwd=folders, environment=environment)
         with Publisher(environment) as publish:
             server.publish = publish
             for arguments in (
@@ -57,7 +57,7 @@ def test_each_version_is_one_commit(hub):
     repo = hub.repos["models", MODEL]
     assert len(repo.messages) == 3  # the Hub's own, and two versions
     assert repo.messages[1].startswith("Geograph type classifier, made with geograph-type-classifier 1.0.0")
-    assert len(hub.repos["datasets", DATA].messages) == 2, "--push_to_hub and publish.py go the same way"
+    assert len(hub.repos["datasets", DATA].messages) == 2, "--push_to_hub goes the same way, a name alone is one's own"
 
 
 USE_MODEL = """
