@@ -1,0 +1,42 @@
+"""Recipes: named settings of `train.py`. A flag on the command line overrides its recipe."""
+
+# Adam, batch 1024, up to 50 epochs, patience 7 on the validation loss: the official training, and ours.
+OFFICIAL = {
+    "learning_rate": 1e-3,
+    "per_device_train_batch_size": 1024,
+    "num_train_epochs": 50,
+    "patience": 7,
+    "weights": "official",
+    "cross_far_min_distance": 256,
+    "calibrate": False,
+    "tune_thresholds": False,
+}
+
+RECIPES = {
+    # What the first official model was trained with.
+    "official-v1": OFFICIAL,
+    # The best official one: distances hidden at times, so that Cross Far is learnt from the picture.
+    "official-v2.3": OFFICIAL | {"distance_dropout": 0.3, "cross_far_scramble": 1.0},
+    # Ours. benchmarks/quality.py compares the three.
+    "default": {
+        "learning_rate": 1e-3,
+        "per_device_train_batch_size": 1024,
+        "num_train_epochs": 50,
+        "patience": 7,
+        "distance_dropout": 0.3,
+        "cross_far_scramble": 0.3,
+        "calibrate": True,
+        "tune_thresholds": True,
+    },
+}
+
+
+def as_flags(recipe: str) -> list[str]:
+    """A recipe as the flags that it stands for, to be put before the user's own.
+
+    Raises:
+        ValueError: no recipe of that name.
+    """
+    if recipe not in RECIPES:
+        raise ValueError(f"--recipe must be one of {', '.join(RECIPES)}, got {recipe!r}")
+    return [part for name, value in RECIPES[recipe].items() for part in (f"--{name}", str(value))]

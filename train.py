@@ -1,0 +1,209 @@
+"""Trains a classifier on a prepared dataset; the output folder is then a whole Hub repository.
+
+    python train.py --dataset geograph-types --dataset_config small --output_dir geograph-type-classifier
+
+Any `TrainingArguments` flag works. The same command again goes on from the last checkpoint;
+`--overwrite_output_dir` starts anew. `--recipe official-v1`, `official-v2.3` or `default` chooses the settings.
+"""
+
+import json
+import shutil
+import sys
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+import cli
+from recipes import RECIPES, as_flags
+
+ROOT = Path(__file__).resolve().parent
+# What tells a finished run from one to go on with, and the settings that both must share.
+SETTINGS = "training_settings.json"
+FINISHED = "train_results.json"
+
+
+@dataclass
+class ModelArguments:
+    recipe: str = field(default="default", metadata={"help": f"settings to start from: {', '.join(RECIPES)}"})
+    model_name_or_path: str | None = field(default=None, metadata={"help": "go on from this model instead of anew"})
+    hidden_dim: int | None = field(default=None, metadata={"help": "width of the hidden layer (256)"})
+    dropout: float | None = field(default=None, metadata={"help": "share of hidden units dropped (0.2)"})
+    calibrate: bool = field(default=True, metadata={"help": "fold a calibration into the last layer at the end"})
+    tune_thresholds: bool = field(default=True, metadata={"help": "tune each class's threshold on validation"})
+
+
+@dataclass
+class DataArguments:
+    dataset: str = field(default="geograph-types", metadata={"help": "a folder, a Hub id, or a Parquet file"})
+    dataset_config: str = field(default="small", metadata={"help": "small, medium or large"})
+    overwrite_output_dir: bool = field(default=False, metadata={"help": "remove what an earlier run left"})
+    patience: int = field(default=7, metadata={"help": "epochs without a better validation loss before stopping"})
+
+
+def main() -> None:
+    model_args, data_args, label_args, args = parse()
+    output = Path(args.output_dir)
+    checkpoint = start_or_resume(output, data_args, [model_args, data_args, label_args, args])
+    import evaluate
+    from transformers.trainer_callback import ProgressCallback
+    from transformers.utils import logging
+
+    import training
+
+    logging.disable_progress_bar()  # a bar for each small file saved; the bar of training stays
+    train, validation, test, synthetic = load_rows(data_args)
+    model = make_model(model_args, label_args, synthetic, args.seed)
+    metric = evaluate.load(str(training.METRIC), keep_in_memory=True)
+    trainer = training.GeographTrainer(
+        model=model,
+        args=args,
+        train_dataset=training.memory_rows(train, label_args, training=True, seed=args.seed),
+        eval_dataset=None if validation is None else training.memory_rows(validation, label_args, False, args.seed),
+        compute_metrics=training.compute_metrics_with(metric),
+        callbacks=training.callbacks_for(args, data_args.patience),
+    )
+    if not args.disable_tqdm:
+        trainer.remove_callback(ProgressCallback)
+        trainer.add_callback(training.QuietProgress)
+    result = trainer.train(resume_from_checkpoint=checkpoint)
+    if trainer.is_world_process_zero():
+        finish(trainer, result.metrics, model_args, label_args, metric, validation, test, output)
+        report(output)
+        if args.push_to_hub:
+            from hub import publish_folder
+
+            publish_folder(output, args.hub_model_id or output.name, "model", private=bool(args.hub_private_repo))
+
+
+def parse():
+    """All flags: the recipe's first, so that the user's own come after and win."""
+    from training import GeographTrainingArguments, LabelArguments
+
+    arguments = sys.argv[1:]
+    recipe = next((b for a, b in pairwise(arguments) if a == "--recipe"), "default")
+    recipe = next((a.partition("=")[2] for a in arguments if a.startswith("--recipe=")), recipe)
+    flags = as_flags(recipe) if recipe in RECIPES else []
+    parsed = cli.parse_flags(
+        ModelArguments, DataArguments, LabelArguments, GeographTrainingArguments,
+        description=__doc__, args=[*flags, *arguments],
+    )  # fmt: skip
+    as_flags(parsed[0].recipe)  # an unknown one is refused
+    return parsed
+
+
+def start_or_resume(output: Path, data_args: DataArguments, arguments: list) -> str | None:
+    """The checkpoint to go on from, or None in a fresh folder.
+
+    Raises:
+        CommandError: a finished run, or one with other settings.
+    """
+    from transformers.trainer_utils import get_last_checkpoint
+
+    settings = settings_of(arguments)
+    if data_args.overwrite_output_dir and output.exists():
+        for path in [*output.glob("checkpoint-*"), output / FINISHED, output / SETTINGS, output / "model.safetensors"]:
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    known = json.loads((output / SETTINGS).read_text()) if (output / SETTINGS).is_file() else None
+    if known is not None and known != settings:
+        name = next(key for key in known | settings if known.get(key) != settings.get(key))
+        raise cli.CommandError(
+            f"{output} holds a run with {name} {known.get(name)!r}, not {settings.get(name)!r}; "
+            f"give the same flags to go on with it, or --overwrite_output_dir to start anew"
+        )
+    if (output / FINISHED).is_file():
+        raise cli.CommandError(f"{output} holds a finished run; --overwrite_output_dir starts anew")
+    if known is None and (output / "model.safetensors").is_file():
+        raise cli.CommandError(
+            f"{output} holds a model that train.py did not begin; --overwrite_output_dir replaces it"
+        )
+    output.mkdir(parents=True, exist_ok=True)
+    with cli.whole_file(output / SETTINGS) as file:
+        json.dump(settings, file, indent=2)
+    checkpoint = get_last_checkpoint(str(output))
+    if checkpoint:
+        cli.say(f"going on from {checkpoint}")
+    return checkpoint
+
+
+def settings_of(arguments: list) -> dict:
+    """What makes one run another: all flags but where it lies and what it prints."""
+    settings = {}
+    for part in arguments:
+        settings |= part.to_dict() if hasattr(part, "to_dict") else asdict(part)
+    private = {"output_dir", "overwrite_output_dir", "push_to_hub", "disable_tqdm", "logging_dir", "local_rank"}
+    quiet = ("hub_", "log", "report_to", "run_name", "accelerator_config", "use_cpu", "resume_from")
+    return {
+        name: value
+        for name, value in sorted(settings.items())
+        if name not in private and not name.startswith(quiet) and isinstance(value, str | int | float | bool | None)
+    }
+
+
+def load_rows(data_args: DataArguments):
+    """Train, validation and test rows (None where there are none), and whether any were made by `synthetic.py`."""
+    from sources import SPLITS, dataset_files, is_synthetic
+    from training import load_split
+
+    found = []
+    for split in SPLITS:
+        try:
+            found.append(load_split(data_args.dataset, data_args.dataset_config, split))
+        except cli.CommandError:
+            if split == "train":
+                raise
+            found.append(None)
+    if found[0] is None:
+        raise cli.CommandError(f"{data_args.dataset}: no rows to train on")
+    return *found, is_synthetic(dataset_files(data_args.dataset, data_args.dataset_config, "train"))
+
+
+def make_model(model_args: ModelArguments, label_args, synthetic: bool, seed: int):
+    """A new model from this folder's code, or one to go on with, as users reach it."""
+    from transformers import AutoConfig, AutoModel, set_seed
+
+    set_seed(seed)
+    changes = {
+        name: value for name in ("hidden_dim", "dropout") if (value := getattr(model_args, name)) is not None
+    } | {"cross_far_min_distance": label_args.cross_far_min_distance}
+    source = model_args.model_name_or_path or str(ROOT)
+    config = AutoConfig.from_pretrained(source, trust_remote_code=True, **changes)
+    config.synthetic = config.synthetic or synthetic
+    if model_args.model_name_or_path:
+        return AutoModel.from_pretrained(source, config=config, trust_remote_code=True)
+    return AutoModel.from_config(config, trust_remote_code=True)
+
+
+def finish(trainer, results: dict, model_args, label_args, metric, validation, test, output: Path) -> None:
+    """Calibration, thresholds, figures, the whole repository; `train_results.json` last, since it says "finished"."""
+    import finishing
+    from repository import save_model_repository, write_json
+
+    model = trainer.model.cpu().float().eval()
+    if validation is not None:
+        finishing.calibrate(model, validation, label_args, model_args.calibrate, model_args.tune_thresholds)
+    save_model_repository(model, output)
+    judged = {
+        name: finishing.judge(model, rows, label_args, metric)
+        for name, rows in (("eval", validation), ("test", test))
+        if rows is not None
+    }
+    for name, figures in judged.items():
+        write_json(output / f"{name}_results.json", figures)
+    trainer.state.save_to_json(str(output / "trainer_state.json"))
+    finishing.draw_learning_curve(trainer.state.log_history, output / "learning_curve.png")
+    finishing.write_model_card(model, output, judged, asdict(model_args) | asdict(label_args), results)
+    write_json(output / FINISHED, results | {"epoch": trainer.state.epoch})
+
+
+def report(output: Path) -> None:
+    results = json.loads((output / FINISHED).read_text())
+    print(f"trained at {results['train_samples_per_second']:,.0f} samples/s for {results['epoch']:g} epochs")
+    for name, what in (("eval", "validation"), ("test", "test")):
+        if (path := output / f"{name}_results.json").is_file():
+            figures = json.loads(path.read_text())
+            print(f"{what}: macro F1 {figures['f1_macro']:.4f}, loss {figures['loss']:.4f}, {figures['n']:,} rows")
+    print(f"{output}: AutoModel.from_pretrained({str(output)!r}, trust_remote_code=True)")
+
+
+if __name__ == "__main__":
+    cli.run(main)
