@@ -169,8 +169,10 @@ def run_fresh(code: str, *args: str, where: str, cwd: str | None = None) -> None
             check=False,
         )
     if done.returncode:
-        lines = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
-        raise CommandError(f"{where} does not load in a fresh process: {lines[-1]}")
+        # Of errors that caused one another, the first tells the reason.
+        reasons = re.findall(r"^[\w.]*Error: .*", done.stderr, re.MULTILINE)
+        reason = (reasons or done.stderr.strip().splitlines()[-1:] or [f"status {done.returncode}"])[0]
+        raise CommandError(f"{where} does not load in a fresh process: {reason}")
 
 
 def check_space(files: dict[str, Path], folder: Path) -> None:
