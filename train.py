@@ -189,6 +189,8 @@ def finish(trainer, results: dict, model_args, label_args, metric, validation, t
     }
     for name, figures in judged.items():
         write_json(output / f"{name}_results.json", figures)
+    if best := trainer.state.best_model_checkpoint:  # without this machine's path: the file is published
+        trainer.state.best_model_checkpoint = Path(best).name
     trainer.state.save_to_json(str(output / "trainer_state.json"))
     finishing.draw_learning_curve(trainer.state.log_history, output / "learning_curve.png")
     finishing.write_model_card(model, output, judged, asdict(model_args) | asdict(label_args), results)
