@@ -62,3 +62,11 @@ def scramble_cross_far(
     cross_far = targets[:, CLASSES.index("Cross Far")] > 0
     chosen = cross_far & (bucket != UNKNOWN_BUCKET) & (generator.random(len(bucket)) < probability)
     return np.where(chosen, generator.integers(0, 10, len(bucket)), bucket).astype(bucket.dtype)
+
+
+def true_drone_factor(tags: np.ndarray, weight: float) -> np.ndarray:
+    """What to multiply weights by, float32 [N]: `weight` for true drone rows (tagged From Drone), 1 for the rest.
+
+    From Above rows train the same class, but only the true ones are surely what it means.
+    """
+    return np.where(tags[:, TAGS.index("From Drone")], weight, 1.0).astype(np.float32)
