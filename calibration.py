@@ -1,14 +1,22 @@
 """After training: probabilities that mean what they say, and thresholds that fit each class.
 
-Both are fitted on validation rows. The calibration is folded into the last layer, so that `sigmoid(logits)` is
-calibrated with no extra step; thresholds are tuned after it and saved in the config.
+The calibration is folded into the last layer, so that `sigmoid(logits)` is calibrated with no extra step;
+thresholds are tuned after it and saved in the config.
 """
 
 import numpy as np
 import torch
 
-# A class with fewer positives than this in validation keeps what it has: a fit would follow single rows.
-MINIMUM_SUPPORT = 10
+# A class with fewer positives than this keeps what it has: a fit would follow single rows.
+MINIMUM_SUPPORT = 5
+
+# How strongly a calibration is pulled to "leave it as it is", in rows: it only matters where rows are few.
+CALIBRATION_PULL = 1.0
+
+# Thresholds are sought on this grid of logits: probabilities .007 to .98.
+THRESHOLD_LOGITS = np.linspace(-5.0, 4.0, 181)
+# F1 this many standard errors below the best still counts as good: 1, as in the one-standard-error rule of CART.
+TOLERANCE = 1.0
 
 
 def fit_calibration(
@@ -33,8 +41,7 @@ def fit_calibration(
         optimizer.zero_grad()
         scaled = logits * log_scale.exp() + bias
         loss = torch.nn.functional.binary_cross_entropy_with_logits(scaled, targets, reduction="none")
-        # A slight pull to "leave it as it is", which only matters where rows are few.
-        total = (loss * weight[:, None]).sum() + (log_scale**2 + bias**2).sum()
+        total = (loss * weight[:, None]).sum() + CALIBRATION_PULL * (log_scale**2 + bias**2).sum()
         total.backward()
         return total
 
@@ -57,29 +64,50 @@ def fold_into_last_layer(model, scale: torch.Tensor, bias: torch.Tensor) -> None
 def tune_thresholds(
     probabilities: np.ndarray, targets: np.ndarray, weight: np.ndarray | None = None, default: float = 0.5
 ) -> list[float]:
-    """For each class the threshold of best weighted F1; classes with few positives stay close to `default`.
+    """For each class a threshold in the middle of those whose F1 is as good as the best, as far as rows can tell.
 
-    The F1 of every possible cut is smoothed by pretending some rows on both sides, so that a handful of
-    positives cannot choose an extreme one.
+    The best cut itself would follow single rows where positives are few: on the hard rows it gave From Drone .17
+    to .52 by chance. So each cut weighs by how near its F1 comes to the best one's, in standard errors, and the
+    mean of the cuts (as logits) is taken. Where rows are many, that is the best cut; where they are few, the
+    middle of a plateau. `docs/experiments.md` has the comparison.
 
     Args:
         probabilities: [N, C]. targets: [N, C]. weight: [N].
+        default: for a class with fewer than `MINIMUM_SUPPORT` positives.
     """
     weight = np.ones(len(probabilities)) if weight is None else np.asarray(weight, dtype=np.float64)
     thresholds = []
     for column in range(probabilities.shape[1]):
-        p, t = probabilities[:, column].astype(np.float64), targets[:, column] > 0.5
-        if t.sum() < MINIMUM_SUPPORT:
+        target = targets[:, column] > 0.5
+        if target.sum() < MINIMUM_SUPPORT or (weight * target).sum() <= 0:
             thresholds.append(default)
             continue
-        order = np.argsort(-p, kind="stable")
-        hits = np.cumsum((t * weight)[order])
-        given = np.cumsum(weight[order])
-        f1 = 2 * hits / (given + (t * weight).sum())
-        # A cut can only lie between different probabilities.
-        last = np.append(p[order][1:] != p[order][:-1], True)
-        f1[~last] = -1
+        f1, error = f1_by_threshold(probabilities[:, column], target, weight)
         best = int(np.argmax(f1))
-        following = p[order][best + 1] if best + 1 < len(p) else p[order][best]
-        thresholds.append(float(np.clip((p[order][best] + following) / 2, 0.01, 0.99)))
+        # Nothing to weigh where the best cut is beyond doubt: its error is 0 when F1 is 1.
+        distance = (f1[best] - f1) / max(TOLERANCE * error[best], 1e-6)
+        share = np.exp(-0.5 * distance**2)
+        thresholds.append(float(_sigmoid((share * THRESHOLD_LOGITS).sum() / share.sum())))
     return thresholds
+
+
+def f1_by_threshold(probability: np.ndarray, target: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Weighted F1 at each of `THRESHOLD_LOGITS`, and its standard error (delta method; counts as Poisson).
+
+    Args:
+        probability, weight: [N]. target: bool [N].
+    """
+    order = np.argsort(-probability, kind="stable")
+    count = np.searchsorted(-probability[order], -_sigmoid(THRESHOLD_LOGITS), side="right")
+    hits = np.concatenate([[0.0], np.cumsum((weight * target)[order])])[count]
+    given = np.concatenate([[0.0], np.cumsum(weight[order])])[count]
+    total = np.maximum(given + (weight * target).sum(), 1e-12)
+    false, missed = given - hits, (weight * target).sum() - hits
+    # F1 = 2 hits / (2 hits + false + missed), derived by each of the three.
+    by_hits, by_error = 2 * (false + missed) / total**2, 2 * hits / total**2
+    variance = by_hits**2 * hits + by_error**2 * np.maximum(false, 0) + by_error**2 * np.maximum(missed, 0)
+    return 2 * hits / total, np.sqrt(variance)
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x))
