@@ -51,6 +51,12 @@ def run(main: Callable[[], None]) -> NoReturn:
     sys.exit(0)
 
 
+def usage_error(message: str) -> NoReturn:
+    """Ends the program as wrong usage does."""
+    print(f"{Path(sys.argv[0]).name}: error: {message}; see --help", file=sys.stderr)
+    sys.exit(2)
+
+
 def _one_line(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror}"

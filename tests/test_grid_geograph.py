@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from grid_geograph import (
     EXTENT,
     HUNDRED_KM,
-    PRECISION,
     GridPoint,
     bucket_of,
     distance_between,
