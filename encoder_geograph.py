@@ -1,0 +1,462 @@
+"""Photos to CLIP embeddings: float32 [512], projected, **not** normalised, as the official vectors are.
+
+    encoder = GeographEncoder.from_pretrained()
+    for result in encoder.encode(list_photos("holiday")):  # in order: an array, or a PhotoError
+        ...
+
+Each core takes a few photos at a time, decodes them and runs the tower on them by itself: decoding on one core
+overlaps with the forward on another, and no core waits for the others at every layer, as it does where all work on
+one batch. Memory does not grow with the number of photos.
+"""
+
+import collections
+import contextlib
+import io
+import itertools
+import sys
+import threading
+import urllib.request
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageFilter, ImageOps
+from torch.nn import functional as F
+from transformers import CLIPVisionModelWithProjection
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+try:
+    from .configuration_geograph import VISION_MODEL, VISION_MODEL_REVISION
+except ImportError:  # in a clone, `import encoder_geograph`: the folder is on the path, no package
+    from configuration_geograph import VISION_MODEL, VISION_MODEL_REVISION
+
+PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".webp", ".tif", ".tiff", ".bmp"}
+# What Pillow may open: nothing that starts another program, as EPS does.
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "AVIF", "JPEG2000", "PPM")
+PIXEL_LIMIT = 1024**3 // 4 // 3  # judged by the header, before decoding; from here on Pillow itself warns
+DOWNLOAD_LIMIT = 64 * 1024**2  # bytes of one photo from an address
+DOWNLOAD_TIMEOUT = 20  # seconds without a byte
+HTTP_HANDLERS = [
+    getattr(urllib.request, name + "Handler")
+    for name in ("Proxy", "Unknown", "HTTP", "HTTPS", "HTTPDefaultError", "HTTPRedirect")
+] + [urllib.request.HTTPErrorProcessor]
+# A JPEG may be decoded at 1/2, 1/4 or 1/8 of its size where this many times the pixels that CLIP sees are left:
+# the resizing that follows then hides the difference.
+DRAFT_GAP = 2
+_said: set[str] = set()
+
+
+class PhotoError(ValueError):
+    """This photo cannot be encoded: one line with its name and the reason."""
+
+
+def list_photos(folder: str | Path) -> list[Path]:
+    """A folder's .jpg, .jpeg, .png, .gif, .webp, .tif, .tiff and .bmp files, any case, found recursively, sorted.
+
+    Raises:
+        ValueError: no such folder.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: no such folder of photos")
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in PHOTO_SUFFIXES and path.is_file())
+
+
+class GeographEncoder:
+    """A CLIP vision tower with its own image processor's settings; made by `from_pretrained`.
+
+    Attributes:
+        embedding_dim: width of the vectors. device, dtype: where and in which precision the tower runs.
+        site_thumbnail: whether photos first become the site's thumbnail, from which the official vectors were made.
+        allow_urls: whether a photo may be an http(s) address. Turn it off where strangers name the photos.
+    """
+
+    def __init__(self, tower, processor, device: torch.device, dtype: torch.dtype, site_thumbnail=False, urls=True):
+        self.device, self.dtype, self.site_thumbnail, self.allow_urls = device, dtype, site_thumbnail, urls
+        self.embedding_dim: int = tower.config.projection_dim
+        size, crop = dict(processor.size), dict(processor.crop_size)
+        self.size, self.resample = size.get("shortest_edge"), Image.Resampling(processor.resample)
+        steps = (processor.do_resize, processor.do_center_crop, processor.do_rescale, processor.do_normalize)
+        if not all(steps) or not self.size or crop != {"height": self.size, "width": self.size}:
+            raise ValueError(f"the tower's image processor is not CLIP's: size {size}, crop_size {crop}")
+        # pixel value 0 to 255 → (pixel · rescale_factor - mean) / std, as one scale and shift a colour.
+        mean, std = torch.tensor(processor.image_mean), torch.tensor(processor.image_std)
+        self._forward = _forward(tower, processor.rescale_factor / std, -mean / std, device, dtype)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_dir: str | Path = VISION_MODEL,
+        revision: str | None = None,
+        device: str | torch.device | None = None,
+        dtype: str | torch.dtype | None = "auto",
+        site_thumbnail: bool = False,
+        allow_urls: bool = True,
+    ) -> "GeographEncoder":
+        """Loads the tower and its image processor.
+
+        Args:
+            name_or_dir: Hub id or folder. revision: commit of a Hub id; the official tower is pinned without it.
+            device: the machine's accelerator where there is one, unless given.
+            dtype: "auto" or None takes what the device is fast in; else e.g. "float32".
+
+        Raises:
+            OSError: no tower there, or no network. ValueError: another kind of model.
+        """
+        name = str(name_or_dir)
+        if Path(name).is_dir():
+            revision = None
+        elif revision is None and name == VISION_MODEL:
+            revision = VISION_MODEL_REVISION
+        try:
+            tower, report = CLIPVisionModelWithProjection.from_pretrained(
+                name, revision=revision, dtype=torch.float32, output_loading_info=True
+            )
+            processor = CLIPImageProcessorPil.from_pretrained(name, revision=revision)
+        except OSError as error:
+            raise OSError(
+                f"cannot load the vision tower {name!r}: not a folder with one, and not to be had from the Hub "
+                f"(name, network?); give a folder that holds {VISION_MODEL} with --vision_model DIR"
+            ) from error
+        if report["missing_keys"]:
+            raise ValueError(f"{name}: not a CLIP vision tower with projection: no {min(report['missing_keys'])}")
+        device = torch.device(device) if device is not None else torch.accelerator.current_accelerator(True)
+        device = device or torch.device("cpu")
+        dtype = _best_dtype(device) if dtype in (None, "auto") else dtype
+        dtype = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+        if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+            raise ValueError(f"dtype must be auto, float32, bfloat16 or float16, got {dtype!r}")
+        _say_once(f"vision tower: {name} on {device.type} in {str(dtype).removeprefix('torch.')}")
+        return cls(tower.eval(), processor, device, dtype, site_thumbnail, allow_urls)
+
+    def encode(self, photos: Iterable[Any], batch_size: int = 16) -> Iterator[np.ndarray | PhotoError]:
+        """Yields for each photo, in order, its embedding (float32 [512]) or the PhotoError that says what is wrong.
+
+        Args:
+            photos: paths, http(s) addresses, bytes of files, PIL images or arrays (see `open_photo`), read lazily.
+            batch_size: photos a forward at most, on each core.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        return self._stream(iter(photos), batch_size)
+
+    def encode_one(self, photo: Any) -> np.ndarray:
+        """One photo → float32 [512].
+
+        Raises:
+            PhotoError: it cannot be encoded.
+        """
+        result = self._encode_batch([photo])[0]
+        if isinstance(result, PhotoError):
+            raise result
+        return result
+
+    def pixels(self, photo: Any) -> np.ndarray:
+        """What CLIP sees of a photo, before normalisation: uint8 [224, 224, 3].
+
+        Raises:
+            PhotoError: it cannot be decoded.
+        """
+        try:
+            image = open_photo(photo, shrink_to=None if self.site_thumbnail else self.size, urls=self.allow_urls)
+            if self.site_thumbnail:
+                image = site_thumbnail(image)
+            return resize_and_crop(image, self.size, self.resample)
+        except PhotoError:
+            raise
+        except Exception as error:  # Pillow has a different one for each way a file can be broken
+            raise PhotoError(f"{_name(photo)}: {_reason(error)}") from error
+
+    def _stream(self, photos: Iterator[Any], batch_size: int) -> Iterator[np.ndarray | PhotoError]:
+        cores = torch.get_num_threads()
+        # One more than there are cores: while one waits for the disc, the others compute.
+        workers = cores + 1
+        pool = ThreadPoolExecutor(workers, thread_name_prefix="geograph-encoder")
+        pending: collections.deque = collections.deque()
+        try:
+            _one_thread_each(pool, workers, cores)
+            for taken in itertools.count():
+                # Small batches first, so that a few photos are shared by all cores.
+                batch = list(itertools.islice(photos, min(batch_size, 2 ** (taken // workers + 1))))
+                if batch:
+                    pending.append(pool.submit(self._encode_batch, batch))
+                while pending and (len(pending) > workers or not batch):
+                    yield from pending.popleft().result()
+                if not batch:
+                    return
+        finally:  # also when the caller stops early
+            pool.shutdown(cancel_futures=True)
+
+    def _encode_batch(self, photos: list[Any]) -> list[np.ndarray | PhotoError]:
+        results: list[Any] = []
+        for photo in photos:
+            try:
+                results.append(self.pixels(photo))
+            except PhotoError as error:
+                results.append(error)
+        good = [i for i, result in enumerate(results) if not isinstance(result, PhotoError)]
+        if good:
+            with torch.inference_mode():
+                vectors = self._forward(torch.from_numpy(np.stack([results[i] for i in good]))).float().cpu().numpy()
+            for i, vector in zip(good, vectors, strict=True):
+                results[i] = vector
+        return results
+
+
+def open_photo(photo: Any, shrink_to: int | None = None, urls: bool = True) -> Image.Image:
+    """Any photo → an upright image, RGB or grey ("L"); on white where transparent; the first frame of an animation.
+
+    Args:
+        photo: path, http(s) address, bytes of a file, PIL image, or array [H, W], [H, W, 1, 3 or 4] of uint8,
+            uint16 (full range) or float (0 to 1).
+        shrink_to: a JPEG may come out smaller, no edge shorter than twice this many pixels (a whole division of it).
+        urls: whether an address may be fetched.
+
+    Raises:
+        PhotoError, or one of Pillow's many exceptions: it cannot be decoded.
+    """
+    own = not isinstance(photo, Image.Image)  # the caller's image is never changed
+    if isinstance(photo, np.ndarray):
+        image = _from_array(photo)
+    elif not own:
+        image = photo
+    else:
+        data = _read(photo, urls)
+        if not data:
+            raise PhotoError(f"{_name(photo)}: an empty file")
+        Image.init()  # else Pillow knows only its most usual formats; a no-op from the second time on
+        image = Image.open(io.BytesIO(data), formats=[name for name in FORMATS if name in Image.OPEN])
+    if min(image.size) < 1 or image.width * image.height > PIXEL_LIMIT:
+        raise PhotoError(
+            f"{_name(photo)}: {image.width} x {image.height} pixels; at most {PIXEL_LIMIT} can be decoded"
+        )
+    if own and shrink_to and image.format in ("JPEG", "MPO"):
+        image.draft(None, (shrink_to * DRAFT_GAP, shrink_to * DRAFT_GAP))
+    image.load()
+    with contextlib.suppress(Exception):  # a broken EXIF block says nothing; the photo itself is fine
+        image = ImageOps.exif_transpose(image, in_place=own) or image
+    return _to_rgb(image)
+
+
+def resize_and_crop(image: Image.Image, size: int, resample: int = Image.Resampling.BICUBIC) -> np.ndarray:
+    """CLIP's geometry: the shorter edge becomes `size`, the centre square is kept → uint8 [size, size, 3]."""
+    short, long = sorted(image.size)
+    resized_long = int(size * long / short)  # rounded as CLIPImageProcessor does
+    width, height = (resized_long, size) if image.width > image.height else (size, resized_long)
+    left, top = (width - size) // 2, (height - size) // 2
+    if image.mode == "RGB" and resample == Image.Resampling.BICUBIC and resized_long < 3 * size < 9 * short:
+        # Pillow's own filter in vector instructions: a third of the time, at most one grey level apart.
+        whole = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]
+        whole = F.interpolate(whole, (height, width), mode="bicubic", antialias=True)
+        return whole[0, :, top : top + size, left : left + size].permute(1, 2, 0).numpy()
+    # Only what is kept is computed: a photo of one pixel's height would be 100,000 wide otherwise.
+    x, y = image.width / width, image.height / height
+    box = (left * x, top * y, (left + size) * x, (top + size) * y)
+    return np.array(image.resize((size, size), resample, box=box).convert("RGB"))
+
+
+def site_thumbnail(image: Image.Image, size: int = 224) -> Image.Image:
+    """The Geograph site's thumbnail: centre square, resized, sharpened (100 %, radius 0.5, threshold 3), JPEG again.
+
+    The site's filter and JPEG quality are not published; bicubic and 85 stand in for them.
+    """
+    edge = min(image.size)
+    left, top = (image.width - edge) // 2, (image.height - edge) // 2
+    square = image.convert("RGB").resize((size, size), Image.Resampling.BICUBIC, (left, top, left + edge, top + edge))
+    buffer = io.BytesIO()
+    square.filter(ImageFilter.UnsharpMask(radius=0.5, percent=100, threshold=3)).save(buffer, "JPEG", quality=85)
+    return Image.open(buffer).convert("RGB")
+
+
+def _read(photo: Any, urls: bool) -> bytes:
+    if isinstance(photo, bytes | bytearray | memoryview):
+        return bytes(photo)
+    if not isinstance(photo, str | Path):
+        raise PhotoError(
+            f"{_name(photo)}: not a photo; expected a path, an address, bytes, a PIL image or a NumPy array"
+        )
+    if "://" not in str(photo) or isinstance(photo, Path):
+        return Path(photo).read_bytes()
+    if not urls or not photo.lower().startswith(("http://", "https://")):
+        raise PhotoError(
+            f"{photo}: " + ("only http and https are fetched" if urls else "addresses are not fetched here")
+        )
+    opener = urllib.request.OpenerDirector()  # build_opener's would follow a redirection to ftp
+    for handler in HTTP_HANDLERS:
+        opener.add_handler(handler())
+    with opener.open(photo, timeout=DOWNLOAD_TIMEOUT) as answer:
+        data = answer.read(DOWNLOAD_LIMIT + 1)
+    if len(data) > DOWNLOAD_LIMIT:
+        raise PhotoError(f"{photo}: more than {DOWNLOAD_LIMIT} bytes")
+    return data
+
+
+def _from_array(array: np.ndarray) -> Image.Image:
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[..., 0]
+    if (array.ndim != 2 and (array.ndim != 3 or array.shape[2] not in (3, 4))) or 0 in array.shape:
+        raise PhotoError(f"array {list(array.shape)}: expected [H, W], or [H, W, C] with 1, 3 or 4 channels")
+    if np.issubdtype(array.dtype, np.floating):
+        if not (np.isfinite(array).all() and array.min() >= 0 and array.max() <= 1):
+            raise PhotoError(f"array {list(array.shape)}: floating-point pixels must lie between 0 and 1")
+        array = np.rint(array * 255)
+    elif array.dtype == np.uint16:
+        array = np.rint(array / 257)
+    elif array.dtype == bool:
+        array = array * 255
+    elif array.dtype != np.uint8:
+        raise PhotoError(f"array {list(array.shape)}: pixels must be uint8, uint16 or float, got {array.dtype}")
+    return Image.fromarray(np.ascontiguousarray(array, np.uint8))
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode in ("RGB", "L") and "transparency" not in image.info:
+        return image
+    if image.mode == "F" or image.mode.startswith("I"):  # whole numbers mean 16 bits; Pillow itself would cut them off
+        grey = np.asarray(image, np.float32)
+        scale = 255 / 65535 if image.mode != "F" else 255 if grey.max() <= 1 else 1
+        return Image.fromarray(np.rint(np.clip(np.nan_to_num(grey) * scale, 0, 255)).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    return image.convert("RGB")
+
+
+def _name(photo: Any) -> str:
+    if isinstance(photo, str | Path):
+        return str(photo)
+    if isinstance(photo, Image.Image):
+        return str(getattr(photo, "filename", "") or "image")
+    return f"array {list(photo.shape)}" if isinstance(photo, np.ndarray) else type(photo).__name__
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "not a photo in a known format"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"too many pixels; at most {PIXEL_LIMIT} can be decoded"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _say_once(line: str):
+    if line not in _said:
+        _said.add(line)
+        print(line, file=sys.stderr)
+
+
+def _best_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where the machine multiplies matrices in it, float16 on older accelerators, else float32."""
+    if device.type == "cpu":
+        able = torch.cpu.get_capabilities()
+        fast = any(able.get(name) for name in ("amx_bf16", "avx512_bf16", "sve_bf16", "bf16"))
+        return torch.bfloat16 if fast else torch.float32
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    return torch.float16 if device.type == "mps" else torch.float32
+
+
+def _one_thread_each(pool: ThreadPoolExecutor, workers: int, cores: int):
+    """Makes torch work with one thread in each of the pool's threads, and as before in all others."""
+    ready = threading.Barrier(workers + 1)
+
+    def start():
+        torch.set_num_threads(1)
+        ready.wait()
+
+    for _ in range(workers):
+        pool.submit(start)
+    ready.wait()
+    torch.set_num_threads(cores)  # the threads' calls have also set what threads to come begin with
+
+
+def _forward(tower, scale, shift, device: torch.device, dtype: torch.dtype) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The tower as a function of uint8 pixels [B, 224, 224, 3] that gives vectors [B, 512]."""
+    if device.type == "cpu" and tower.config.hidden_act == "quick_gelu" and torch.backends.mkldnn.is_available():
+        try:
+            return FusedTower(tower, scale, shift, dtype)
+        except (
+            AttributeError,
+            RuntimeError,
+        ):  # another processor or another torch: the tower's own way works anywhere
+            pass
+    tower = tower.to(device, dtype)
+    scale, shift = (x.to(device)[:, None, None] for x in (scale, shift))
+
+    def forward(pixels: torch.Tensor) -> torch.Tensor:
+        values = pixels.to(device).permute(0, 3, 1, 2) * scale + shift
+        return tower(pixel_values=values.to(dtype)).image_embeds
+
+    return forward
+
+
+class FusedTower:
+    """A CLIP vision tower on a CPU, computing what transformers' does in fewer and larger steps.
+
+    Weights are packed once as oneDNN wants them; query, key and value are one product; bias, activation and residual
+    happen inside the products; normalisation of the pixels is folded into the patch embedding; the last layer
+    computes the one row that is used.
+    """
+
+    def __init__(self, tower, scale: torch.Tensor, shift: torch.Tensor, dtype: torch.dtype):
+        vision, self.dtype = tower.vision_model, dtype
+        embeddings, first = vision.embeddings, vision.encoder.layers[0].self_attn
+        self.heads, self.patch, out = first.num_heads, embeddings.patch_size, embeddings.embed_dim
+        with torch.no_grad():
+            # Pixels are centred at 128, which is exact in bfloat16. A patch's values lie as [row, column, colour].
+            weight = embeddings.patch_embedding.weight.permute(0, 2, 3, 1)
+            position = embeddings.position_embedding.weight
+            bias = (weight * (128 * scale + shift)).sum((1, 2, 3)) + position[1:]
+            self.patches, _ = self._pack((weight * scale).reshape(out, -1), None)
+            self.positions = torch.cat([embeddings.class_embedding[None] + position[:1], bias]).to(dtype)
+            self.before, self.after = self._norm(vision.pre_layrnorm), self._norm(vision.post_layernorm)
+            self.layers = [self._layer(layer) for layer in vision.encoder.layers]
+            self.projection = self._pack(tower.visual_projection.weight, None)
+            self(torch.zeros(1, *[embeddings.image_size] * 2, 3, dtype=torch.uint8))  # whether this machine can
+
+    def _pack(self, weight: torch.Tensor, bias: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor | None]:
+        packed = torch.ops.mkldnn._reorder_linear_weight(weight.to(self.dtype).contiguous())
+        return packed, None if bias is None else bias.to(self.dtype)
+
+    def _norm(self, norm) -> tuple:
+        return norm.normalized_shape, norm.weight.detach().to(self.dtype), norm.bias.detach().to(self.dtype), norm.eps
+
+    def _layer(self, layer) -> tuple:
+        attention, mlp = layer.self_attn, layer.mlp
+        parts = (attention.q_proj, attention.k_proj, attention.v_proj)
+        return (
+            self._norm(layer.layer_norm1),
+            self._pack(torch.cat([part.weight for part in parts]), torch.cat([part.bias for part in parts])),
+            self._pack(attention.out_proj.weight, attention.out_proj.bias),
+            self._norm(layer.layer_norm2),
+            # quick_gelu(x) = x · sigmoid(1.702 x) = swish(1.702 x) / 1.702, and oneDNN fuses swish.
+            self._pack(mlp.fc1.weight * 1.702, mlp.fc1.bias * 1.702),
+            self._pack(mlp.fc2.weight / 1.702, mlp.fc2.bias),
+        )
+
+    def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
+        batch, patch, grid = len(pixels), self.patch, pixels.shape[1] // self.patch
+        x = pixels.view(batch, grid, patch, grid, patch, 3).transpose(2, 3).reshape(batch * grid**2, -1)
+        x = _linear(x.to(self.dtype) - 128, (self.patches, None)).view(batch, grid**2, -1)
+        x = torch.cat([x.new_zeros(batch, 1, x.shape[2]), x], 1) + self.positions
+        _, tokens, width = x.shape
+        x = F.layer_norm(x, *self.before).view(batch * tokens, width)
+        for norm1, qkv, out, norm2, wide, narrow in self.layers:
+            heads = _linear(F.layer_norm(x, *norm1), qkv).view(batch, tokens, 3, self.heads, -1)
+            query, key, value = heads.permute(2, 0, 3, 1, 4)
+            if norm1 is self.layers[-1][0]:  # only the class token leaves the last layer
+                query, x = query[:, :, :1], x.view(batch, tokens, width)[:, 0].contiguous()
+            mixed = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).reshape(-1, width)
+            x = _linear(mixed, out, add=x)
+            x = _linear(_linear(F.layer_norm(x, *norm2), wide, "swish"), narrow, add=x)
+        return _linear(F.layer_norm(x, *self.after), self.projection)
+
+
+def _linear(x, weight_and_bias, activation: str = "none", add: torch.Tensor | None = None) -> torch.Tensor:
+    if add is not None:
+        return torch.ops.mkldnn._linear_pointwise.binary(x, add, *weight_and_bias, "add")
+    return torch.ops.mkldnn._linear_pointwise(x, *weight_and_bias, activation, [], "")
