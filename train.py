@@ -38,11 +38,16 @@ class DataArguments:
     dataset_config: str = field(default="small", metadata={"help": "small, medium or large"})
     overwrite_output_dir: bool = field(default=False, metadata={"help": "remove what an earlier run left"})
     patience: int = field(default=7, metadata={"help": "epochs without a better validation loss before stopping"})
+    allow_synthetic: bool = field(
+        default=False, metadata={"help": "let --push_to_hub publish what learnt made-up rows"}
+    )
 
 
 def main() -> None:
     model_args, data_args, label_args, args = parse()
     output = Path(args.output_dir)
+    # Trainer itself would push every checkpoint, unfinished and unchecked; hub.py publishes once, at the end.
+    push_to_hub, args.push_to_hub = args.push_to_hub, False
     checkpoint = start_or_resume(output, data_args, [model_args, data_args, label_args, args])
     import evaluate
     from transformers.trainer_callback import ProgressCallback
@@ -53,6 +58,8 @@ def main() -> None:
     logging.disable_progress_bar()  # a bar for each small file saved; the bar of training stays
     train, validation, test, synthetic = load_rows(data_args)
     model = make_model(model_args, label_args, synthetic, args.seed)
+    if push_to_hub and model.config.synthetic and not data_args.allow_synthetic:
+        raise cli.CommandError(f"{data_args.dataset} holds synthetic rows: say --allow_synthetic, or do not push")
     metric = evaluate.load(str(training.METRIC), keep_in_memory=True)
     trainer = training.GeographTrainer(
         model=model,
@@ -69,10 +76,16 @@ def main() -> None:
     if trainer.is_world_process_zero():
         finish(trainer, result.metrics, model_args, label_args, metric, validation, test, output)
         report(output)
-        if args.push_to_hub:
+        if push_to_hub:
             from hub import publish_folder
 
-            publish_folder(output, args.hub_model_id or output.name, "model", private=bool(args.hub_private_repo))
+            publish_folder(
+                output,
+                args.hub_model_id or output.name,
+                "model",
+                private=bool(args.hub_private_repo),
+                allow_synthetic=data_args.allow_synthetic,
+            )
 
 
 def parse():
@@ -130,7 +143,15 @@ def settings_of(arguments: list) -> dict:
     settings = {}
     for part in arguments:
         settings |= part.to_dict() if hasattr(part, "to_dict") else asdict(part)
-    private = {"output_dir", "overwrite_output_dir", "push_to_hub", "disable_tqdm", "logging_dir", "local_rank"}
+    private = {
+        "output_dir",
+        "overwrite_output_dir",
+        "push_to_hub",
+        "allow_synthetic",
+        "disable_tqdm",
+        "logging_dir",
+        "local_rank",
+    }
     quiet = ("hub_", "log", "report_to", "run_name", "accelerator_config", "use_cpu", "resume_from")
     return {
         name: value

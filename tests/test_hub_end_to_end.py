@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,13 +16,31 @@ import yaml
 from hub_server import HubServer
 from publishing import Publisher, command, hub_environment, run_fresh, write_model
 
+from configuration_geograph import TAGS
+
 MODEL, DATA = "user/geograph-type-classifier", "user/geograph-types"
+
+
+def write_rows(file: Path, rows: int = 240) -> None:
+    """Source rows as people have them: JSONL with base64 vectors."""
+    generator = np.random.default_rng(0)
+    with file.open("w") as lines:
+        for number in range(1, rows + 1):
+            vector = generator.standard_normal(512).astype("<f4")
+            row = {
+                "gridimage_id": number,
+                "types": TAGS[number % len(TAGS)],
+                "distance": "16",
+                "embeddings": base64.b64encode(vector.tobytes()).decode(),
+            }
+            lines.write(json.dumps(row) + "\n")
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
+    """A folder with rows, and a second version of the model; what the hub fixture makes comes beside them."""
     made = tmp_path_factory.mktemp("made")
-    write_model(made / "first", seed=1)
+    write_rows(made / "rows.jsonl")
     write_model(made / "second", seed=2)
     write_model(made / "synthetic", synthetic=True)
     return made
@@ -29,18 +48,23 @@ def folders(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def hub(folders, tmp_path_factory):
-    """A Hub with a dataset and two versions of a model, the newest of each published twice."""
+    """A Hub to which the whole way led: rows prepared and pushed, a model trained and pushed, a second version."""
     with HubServer() as server:
         environment = hub_environment(server.url, tmp_path_factory.mktemp("home"))
-        rows = ("--source", "synthetic:400", "--small", "100")
-        command("prepare_dataset.py", *rows, "--push_to_hub", "geograph-types", cwd=folders, environment=environment)
+        command(
+            "prepare_dataset.py", "--source", "rows.jsonl", "--small", "100", "--push_to_hub", "geograph-types",
+            cwd=folders, environment=environment,
+        )  # fmt: skip
+        command(
+            "train.py", "--dataset", "geograph-types", "--num_train_epochs", "1", "--output_dir", folders / "first",
+            "--push_to_hub", "--hub_model_id", MODEL, cwd=folders, environment=environment,
+        )  # fmt: skip
         with Publisher(environment) as publish:
             server.publish = publish
             for arguments in (
+                ("dataset", "--path", folders / "geograph-types", "--repo_id", DATA, "--tag", "v1.0"),
                 ("model", "--path", folders / "first", "--repo_id", MODEL, "--tag", "v1.0"),
                 ("model", "--path", folders / "second", "--repo_id", MODEL),
-                ("model", "--path", folders / "second", "--repo_id", MODEL),
-                ("dataset", "--path", folders / "geograph-types", "--repo_id", DATA, "--tag", "v1.0"),
             ):
                 answer = publish(*arguments)
                 assert answer.status == 0, answer.err
@@ -54,10 +78,16 @@ def reader(hub, tmp_path):
 
 
 def test_each_version_is_one_commit(hub):
+    """`--push_to_hub` and publish.py go the same way: the second finds nothing to send, and sets the tag."""
     repo = hub.repos["models", MODEL]
     assert len(repo.messages) == 3  # the Hub's own, and two versions
     assert repo.messages[1].startswith("Geograph type classifier, made with geograph-type-classifier 1.0.0")
-    assert len(hub.repos["datasets", DATA].messages) == 2, "--push_to_hub goes the same way, a name alone is one's own"
+    first, second = (repo.commits[repo.resolve(revision)] for revision in ("v1.0", "main"))
+    assert {"learning_curve.png", "train_results.json", "model.safetensors"} <= first.keys()
+    assert not [name for name in first if "checkpoint" in name or name.endswith(".bin")]
+    assert first.keys() - second.keys() >= {"learning_curve.png", "train_results.json"}, "an older layout is removed"
+    assert len(hub.repos["datasets", DATA].messages) == 2
+    assert "rejected.jsonl" not in hub.repos["datasets", DATA].files
 
 
 USE_MODEL = """
@@ -115,8 +145,6 @@ print(json.dumps([
 
 def test_the_dataset_by_name(hub, folders, reader, tmp_path):
     import pyarrow.parquet as pq
-
-    from configuration_geograph import TAGS
 
     def table(config, split):
         return pq.read_table(*(folders / "geograph-types" / config).glob(f"{split}-*.parquet"))
