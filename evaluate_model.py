@@ -1,0 +1,227 @@
+"""Judges a model on a dataset's split: figures with intervals, pictures, a report to read and one for the card.
+
+    python evaluate_model.py --model geograph-type-classifier --dataset geograph-types --dataset_config small \\
+        --split test --output_dir report --compare official-v2.3
+
+Writes `metrics.json`, `report.html` (opens without a network), `report.md` and PNG pictures into the output folder.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cli
+
+ROOT = Path(__file__).resolve().parent
+
+
+@dataclass
+class EvaluateArguments:
+    model: str = field(metadata={"help": "a model folder or Hub id"})
+    dataset: str = field(default="geograph-types", metadata={"help": "a folder, a Hub id, or a Parquet file"})
+    dataset_config: str = field(default="small", metadata={"help": "small, medium or large"})
+    split: str = field(default="test", metadata={"help": "train, validation or test"})
+    output_dir: str = field(default="report", metadata={"help": "where the report goes"})
+    compare: list[str] = field(default_factory=list, metadata={"help": "other models, judged on the same rows"})
+    bootstrap: int = field(default=1000, metadata={"help": "resamples behind each 95 % interval"})
+    text_model: str | None = field(
+        default=None,
+        metadata={"help": "CLIP with a text tower, a Hub id or a folder: adds zero-shot CLIP as a baseline"},
+    )
+
+    def __post_init__(self):
+        if self.bootstrap < 100:
+            raise ValueError(f"--bootstrap must be at least 100, got {self.bootstrap}")
+        if self.split not in ("train", "validation", "test"):
+            raise ValueError(f"--split must be train, validation or test, got {self.split!r}")
+
+
+def main() -> None:
+    (args,) = cli.parse_flags(EvaluateArguments, description=__doc__)
+    from transformers.utils import logging
+
+    import sources
+    from training import load_split
+
+    logging.disable_progress_bar()
+    rows = load_split(args.dataset, args.dataset_config, args.split)
+    if rows is None:
+        raise cli.CommandError(f"{args.dataset}: no rows in {args.dataset_config}/{args.split}")
+    synthetic = sources.is_synthetic(sources.dataset_files(args.dataset, args.dataset_config, args.split))
+    judged = judge_all(args, rows)
+    baselines = judge_baselines(args, rows, judged)
+    output = Path(args.output_dir)
+    output.mkdir(parents=True, exist_ok=True)
+    write(output, args, rows, judged, baselines, synthetic)
+    ours = next(iter(judged.values()))["figures"]
+    low, high = next(iter(judged.values()))["intervals"]["f1_macro"]
+    print(f"macro F1 {ours['f1_macro']:.4f} (95 % interval {low:.4f} to {high:.4f}) on {ours['n']:,} rows")
+    print(f"distance reliance {next(iter(judged.values()))['shortcut']['distance_reliance']:.4f}")
+    print(f"{output / 'report.html'}")
+
+
+def judge_all(args: EvaluateArguments, rows) -> dict[str, dict]:
+    """Name → everything found out about that model; the model itself first, then those to compare with."""
+    judged = {}
+    models = [args.model, *args.compare]
+    with cli.progress(models, unit="model") as bar:
+        for path in bar:
+            name = Path(path).name or path
+            while name in judged:
+                name += "'"
+            judged[name] = judge(load(path), rows, args.bootstrap)
+    return judged
+
+
+def load(path: str):
+    from transformers import AutoModel
+
+    try:
+        model, info = AutoModel.from_pretrained(path, trust_remote_code=True, output_loading_info=True)
+    except OSError as error:
+        raise cli.CommandError(f"{path}: no model there: {str(error).splitlines()[0]}") from None
+    if getattr(model.config, "model_type", None) != "geograph":
+        raise cli.CommandError(f"{path}: a {model.config.model_type} model; expected a geograph one")
+    if info["missing_keys"]:
+        raise cli.CommandError(f"{path}: its weights lack {sorted(info['missing_keys'])[0]}")
+    return model.float().eval()
+
+
+def judge(model, rows, times: int) -> dict:
+    """One model: figures, intervals, calibration, the shortcut test. By its own rule for Cross Far and thresholds."""
+    import numpy as np
+
+    import evaluation
+    from labels import training_targets
+
+    targets = training_targets(rows.tags, rows.distance, model.config.cross_far_min_distance)
+    thresholds = np.array(model.config.thresholds)
+    probability = evaluation.probabilities(model, rows.embedding, rows.distance)
+    found = judge_probabilities(probability, targets, thresholds, rows, times)
+    return found | {
+        "config": model.config,
+        "shortcut": evaluation.shortcut_test(model, rows, targets, thresholds),
+        "confusion": evaluation.confusion(probability >= thresholds, targets),
+        "curves": evaluation.precision_recall(probability, targets),
+        "bins": {
+            name: evaluation.reliability_bins(probability[:, i], targets[:, i] > 0.5)
+            for i, name in enumerate(found["figures"]["per_class"])
+        },
+        "by_bucket": by_bucket(probability >= thresholds, targets, rows.distance),
+    }
+
+
+def judge_probabilities(probability, targets, thresholds, rows, times: int) -> dict:
+    import evaluation
+
+    module = metric_module()
+    figures = module.figures(probability, targets, rows.weight, rows.distance, rows.tags, thresholds)
+    groups = {name: belongs(rows.distance) for name, belongs in module.DISTANCE_GROUPS.items()}
+    samples = evaluation.bootstrap(probability, targets, thresholds, rows.weight, times, groups)
+    return {
+        "figures": figures,
+        "samples": samples,
+        "intervals": evaluation.intervals(samples, figures),
+        "calibration_error": evaluation.calibration_error(probability, targets),
+    }
+
+
+def metric_module():
+    """The module behind `evaluate.load`, so that no row passes through Arrow; the figures are the same."""
+    import sys
+
+    import evaluate
+
+    from training import METRIC
+
+    return sys.modules[type(evaluate.load(str(METRIC), keep_in_memory=True)).__module__]
+
+
+def by_bucket(predicted, targets, bucket) -> tuple[list, list]:
+    """Macro F1 of the rows that have each distance (None under 20 rows), and how many there are."""
+    from evaluation import f1_of, f1_parts
+
+    scores, counts = [], []
+    for b in range(23):
+        rows = bucket == b
+        counts.append(int(rows.sum()))
+        enough = counts[-1] >= 20
+        scores.append(float(f1_of(f1_parts(predicted[rows], targets[rows] > 0.5).sum(0)).mean()) if enough else None)
+    return scores, counts
+
+
+def judge_baselines(args: EvaluateArguments, rows, judged: dict) -> dict[str, dict]:
+    """What needs no training, on the same rows; the most frequent type and the distance need the training split."""
+    import numpy as np
+
+    import baselines
+    from labels import training_targets
+    from training import load_split
+
+    config = next(iter(judged.values()))["config"]
+    targets = training_targets(rows.tags, rows.distance, config.cross_far_min_distance)
+    answers = {}
+    try:
+        train = load_split(args.dataset, args.dataset_config, "train")
+    except cli.CommandError:
+        train = None
+    if train is not None:
+        learnt = training_targets(train.tags, train.distance, config.cross_far_min_distance)
+        answers["most frequent type"] = baselines.most_frequent(learnt, len(rows))
+        answers["distance alone"] = baselines.distance_alone(learnt, train.distance, rows.distance)
+    if args.text_model:
+        revision = config.vision_model_revision if args.text_model == config.vision_model else None
+        answers["zero-shot CLIP"] = baselines.zero_shot(rows, args.text_model, revision)
+    half = np.full(len(config.classes), 0.5)
+    return {
+        name: judge_probabilities(probability, targets, half, rows, args.bootstrap)
+        for name, probability in answers.items()
+    }
+
+
+def write(output: Path, args: EvaluateArguments, rows, judged: dict, baselines: dict, synthetic: bool) -> None:
+    import evaluation
+    import plots
+    from report import write_reports
+    from repository import write_json
+
+    name, ours = next(iter(judged.items()))
+    comparisons = {
+        other: evaluation.paired_difference(ours["samples"], found["samples"])
+        for other, found in {**dict(list(judged.items())[1:]), **baselines}.items()
+    }
+    shortcut = {model: found["shortcut"] for model, found in judged.items()}
+    support = [f["support"] for f in ours["figures"]["per_class"].values()]
+    plots.precision_recall(output / "precision_recall.png", ours["curves"], ours["figures"])
+    plots.reliability(output / "reliability.png", ours["bins"], ours["calibration_error"])
+    plots.confusion(output / "confusion.png", ours["confusion"], support)
+    plots.by_distance(output / "by_distance.png", *ours["by_bucket"], shortcut)
+    plots.reliance(output / "distance_reliance.png", shortcut)
+    metrics = {
+        **ours["figures"],
+        "intervals": ours["intervals"],
+        "calibration_error": ours["calibration_error"],
+        "distance_reliance": ours["shortcut"]["distance_reliance"],
+        "shortcut": ours["shortcut"],
+        "reliability": ours["bins"],
+        "compared_with": {
+            other: {
+                **found["figures"],
+                "intervals": found["intervals"],
+                "calibration_error": found["calibration_error"],
+                "distance_reliance": found.get("shortcut", {}).get("distance_reliance"),
+                "ours_minus_this": comparisons[other],
+            }
+            for other, found in {**judged, **baselines}.items()
+            if found is not ours
+        },
+        "model": name,
+        "dataset": {"name": Path(args.dataset).name, "config": args.dataset_config, "split": args.split},
+        "synthetic": synthetic or bool(ours["config"].synthetic),
+        "bootstrap": args.bootstrap,
+    }
+    write_reports(output, metrics)
+    write_json(output / "metrics.json", metrics)
+
+
+if __name__ == "__main__":
+    cli.run(main)

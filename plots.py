@@ -1,0 +1,161 @@
+"""The report's pictures: each says in its title what it shows; colours that colour-blind people can tell apart."""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from configuration_geograph import CLASSES, UNKNOWN_BUCKET
+
+# Okabe and Ito (2008), one a class; and a dash pattern each, so that colour is not all there is.
+COLOURS = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#000000"]
+DASHES = ["-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1))]
+
+BUCKET_NAMES = "0 1 2 4 8 16 32 64 128 256 512 1k 2k 4k 8k 16k 33k 66k 131k 262k 524k 1M ?".split()  # noqa: SIM905
+    "0",
+    "1",
+    "2",
+    "4",
+    "8",
+    "16",
+    "32",
+    "64",
+    "128",
+    "256",
+    "512",
+    "1k",
+    "2k",
+    "4k",
+    "8k",
+    "16k",
+    "33k",
+    "66k",
+    "131k",
+    "262k",
+    "524k",
+    "1M",
+    "?",
+]
+
+
+def _figure(width: float, height: float) -> Figure:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _tidy(axes, title: str, x: str, y: str) -> None:
+    axes.set_title(title, loc="left", fontsize=11)
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+
+
+def precision_recall(path: Path, curves: dict, figures: dict) -> None:
+    figure = _figure(7, 4.6)
+    axes = figure.subplots()
+    for i, name in enumerate(CLASSES):
+        if name in curves:
+            recall, precision = curves[name]
+            score = figures["per_class"][name]["average_precision"]
+            axes.plot(recall, precision, color=COLOURS[i], linestyle=DASHES[i], label=f"{name} ({score:.2f})")
+            at = figures["per_class"][name]
+            axes.plot(at["recall"], at["precision"], "o", color=COLOURS[i], markersize=6)
+    axes.set_xlim(0, 1.01)
+    axes.set_ylim(0, 1.02)
+    _tidy(axes, "Precision and recall; a dot where the threshold stands", "recall", "precision")
+    axes.legend(title="class (average precision)", fontsize=8, loc="lower left", frameon=False)
+    figure.savefig(path, dpi=110)
+
+
+def reliability(path: Path, bins_of: dict[str, list[dict]], errors: dict) -> None:
+    """One small picture a class: predicted against observed, and how many rows stand where."""
+    figure = _figure(10, 5)
+    grid = figure.subplots(2, 4, sharex=True, sharey=True).ravel()
+    for i, name in enumerate(CLASSES):
+        axes = grid[i]
+        bins = bins_of[name]
+        total = sum(b["n"] for b in bins)
+        axes.plot([0, 1], [0, 1], color="#999", linewidth=1)
+        centres = [b["predicted"] for b in bins]
+        axes.bar(centres, [b["n"] / total for b in bins], width=0.05, color="#bbb", label="share of rows")
+        observed = np.array([b["observed"] for b in bins])
+        half = 1.96 * np.sqrt(observed * (1 - observed) / np.array([b["n"] for b in bins]))
+        axes.errorbar(centres, observed, yerr=half, fmt="o-", color=COLOURS[i], markersize=3, linewidth=1)
+        _tidy(axes, f"{name}: error {errors['per_class'][name]:.3f}", "", "")
+    grid[7].axis("off")
+    grid[7].text(
+        0, 0.5, "On the line: of photos given 0.8,\n80 % are of the class.\nGrey: where the rows are.", va="center"
+    )
+    figure.supxlabel("probability that the model gives")
+    figure.supylabel("share that is of the class")
+    figure.suptitle("May I trust 0.8? Reliability by class", x=0.01, ha="left", fontsize=12)
+    figure.savefig(path, dpi=110)
+
+
+def confusion(path: Path, shares: dict, support: list[int]) -> None:
+    figure = _figure(11, 4.8)
+    for axes, key, title in zip(
+        figure.subplots(1, 2), ("predicted", "true"), ("What is predicted", "What else it truly is"), strict=True
+    ):
+        values = np.array(shares[key])
+        axes.imshow(values, cmap="Blues", vmin=0, vmax=1)
+        for i in range(len(CLASSES)):
+            for j in range(len(CLASSES)):
+                if values[i, j] >= 0.005:
+                    colour = "white" if values[i, j] > 0.6 else "black"
+                    axes.text(j, i, f"{100 * values[i, j]:.0f}", ha="center", va="center", fontsize=8, color=colour)
+        axes.set_xticks(range(len(CLASSES)), CLASSES, rotation=40, ha="right")
+        axes.set_yticks(range(len(CLASSES)), [f"{c} ({n:,})" for c, n in zip(CLASSES, support, strict=True)])
+        axes.set_title(f"{title}: % of the photos of each class (rows)", loc="left", fontsize=11)
+    figure.savefig(path, dpi=110)
+
+
+def by_distance(path: Path, own: list[float | None], counts: list[int], shortcut: dict[str, dict]) -> None:
+    """Macro F1 over the 23 distances: of the rows that have each, and of all rows were each put in its place."""
+    figure = _figure(9, 4.2)
+    axes = figure.subplots()
+    x = np.arange(len(BUCKET_NAMES))
+    known = [i for i in x if own[i] is not None]
+    axes.plot(known, [own[i] for i in known], "o", color="#555", label="rows that have this distance")
+    for i, (name, test) in enumerate(shortcut.items()):
+        (line,) = axes.plot(
+            x[:-1],
+            test["f1_macro_by_bucket"][:-1],
+            color=COLOURS[i],
+            linestyle=DASHES[i],
+            label=f"{name}: all rows given it",
+        )
+        axes.plot(x[-1], test["f1_macro_by_bucket"][-1], "s", color=line.get_color())
+    axes.set_xticks(x, [f"{b}\n{n}" for b, n in zip(BUCKET_NAMES, counts, strict=True)], fontsize=7)
+    axes.set_ylim(0, 1)
+    _tidy(axes, "Macro F1 by distance", "metres from (? = not known), and how many rows have it", "macro F1")
+    axes.legend(fontsize=8, frameon=False)
+    figure.savefig(path, dpi=110)
+
+
+def reliance(path: Path, shortcut: dict[str, dict]) -> None:
+    """How the mean probability of each class follows the distance alone, every photo staying the same."""
+    figure = _figure(5.5 * len(shortcut), 4.2)
+    for axes, (name, test) in zip(
+        np.ravel(figure.subplots(1, len(shortcut), sharey=True)), shortcut.items(), strict=True
+    ):
+        values = np.array(test["mean_probability_by_bucket"])
+        x = np.arange(len(BUCKET_NAMES))
+        for i, label in enumerate(CLASSES):
+            axes.plot(
+                x[:UNKNOWN_BUCKET], values[:UNKNOWN_BUCKET, i], color=COLOURS[i], linestyle=DASHES[i], label=label
+            )
+            axes.plot(x[UNKNOWN_BUCKET], values[UNKNOWN_BUCKET, i], "s", color=COLOURS[i], markersize=4)
+        axes.set_xticks(x[::2], BUCKET_NAMES[::2], fontsize=7)
+        _tidy(
+            axes,
+            f"{name}: reliance {test['distance_reliance']:.3f}",
+            "metres put in place of each photo's own",
+            "mean probability",
+        )
+    axes.legend(fontsize=7, frameon=False)
+    figure.suptitle("The shortcut test: flat lines are what one wants", x=0.01, ha="left", fontsize=12)
+    figure.savefig(path, dpi=110)

@@ -1,0 +1,82 @@
+"""`report.html`, which opens without a network, and `report.md`, a section for the model's card; both from metrics."""
+
+import base64
+from pathlib import Path
+
+from cli import whole_file
+from repository import ROOT
+
+TEMPLATES = ROOT / "templates"
+PICTURES = {
+    "reliability.png": "For each class, predicted probability against the share of photos that are of the class",
+    "precision_recall.png": "Precision against recall, a curve a class",
+    "confusion.png": "Two tables: for the photos of each class, what is predicted and what else they truly are",
+    "by_distance.png": "Macro F1 for each of the 23 distances",
+    "distance_reliance.png": "Mean probability of each class as the distance alone changes",
+}
+
+
+def write_reports(output: Path, metrics: dict) -> None:
+    """Writes both into `output`, where the pictures already are."""
+    from jinja2 import Environment, FileSystemLoader, select_autoescape
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=select_autoescape(["html"]),
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"share": share, "signed": signed, "span": span}
+    pictures = {
+        name: {"alt": alt, "data": base64.b64encode((output / name).read_bytes()).decode()}
+        for name, alt in PICTURES.items()
+    }
+    values = {"m": metrics, "verdicts": verdicts(metrics), "weakest": weakest(metrics), "trust": trust(metrics)}
+    for name in ("report.html", "report.md"):
+        with whole_file(output / name) as file:
+            file.write(environment.get_template(name).render(pictures=pictures, **values).strip() + "\n")
+
+
+def share(value: float | None, digits: int = 3) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def signed(value: float, digits: int = 3) -> str:
+    return f"{value:+.{digits}f}".replace("-", "−")
+
+
+def span(pair: list[float] | None, digits: int = 3) -> str:
+    """An interval as "0.812 to 0.854"."""
+    return "–" if pair is None else f"{pair[0]:.{digits}f} to {pair[1]:.{digits}f}".replace("-", "−")
+
+
+def verdicts(metrics: dict) -> list[dict]:
+    """Is it better, by how much, and is that sure? One sentence a comparison."""
+    sentences = []
+    for name, other in metrics["compared_with"].items():
+        difference = other["ours_minus_this"]["f1_macro"]
+        if not difference["sure"]:
+            what = "no clear difference to"
+        else:
+            what = "better than" if difference["difference"] > 0 else "worse than"
+        sentences.append({"name": name, "what": what, **difference})
+    return sentences
+
+
+def weakest(metrics: dict) -> list[tuple[str, dict, list[float]]]:
+    """The three classes with the lowest F1, and their intervals."""
+    classes = sorted(metrics["per_class"].items(), key=lambda item: item[1]["f1"])[:3]
+    return [(name, f, metrics["intervals"]["per_class"][name]["f1"]) for name, f in classes]
+
+
+def trust(metrics: dict) -> dict:
+    """What becomes of answers around 0.8, all classes together: how many, and how many of them are right."""
+    bins = [b for bins in metrics["reliability"].values() for b in bins if 0.7 <= b["predicted"] < 0.9]
+    n = sum(b["n"] for b in bins)
+    if not n:
+        return {"n": 0, "predicted": None, "observed": None}
+    return {
+        "n": n,
+        "predicted": sum(b["predicted"] * b["n"] for b in bins) / n,
+        "observed": sum(b["observed"] * b["n"] for b in bins) / n,
+    }
