@@ -218,7 +218,7 @@ class AnswerFile:
         self._journal.seek(size)
         if not size and self.format == ".parquet":
             self._journal.write(self.schema.serialize())
-        self._saved = time.monotonic()
+        self._saved = -CHECKPOINT_SECONDS  # so that the first answers are kept at once
 
     def _resume(self) -> int:
         """Bytes of the journal that are good."""

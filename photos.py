@@ -181,9 +181,9 @@ def _from_degrees(latitude: Any, longitude: Any) -> GridPoint | None:
         degrees = float(latitude), float(longitude)
     except (TypeError, ValueError):
         raise ValueError(f"latitude and longitude must be degrees, got {latitude!r}, {longitude!r}") from None
-    from places import point_at
+    from places import point_of
 
-    return point_at(*degrees)
+    return point_of(*degrees)
 
 
 def _file(path: str, folder: Path) -> str | Path:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from transformers import Pipeline
+from transformers.dynamic_module_utils import custom_object_save
 
 try:
     from .encoder_geograph import GeographEncoder
@@ -19,8 +20,9 @@ except ImportError:  # in a clone: the folder is on the path, no package
     from encoder_geograph import GeographEncoder
     from grid_geograph import GridPoint, bucket_of, distance_between, is_cross_grid, parse_grid_ref, square_of
 
-# Photos and rows answered together where the input has a length and `batch_size` is not given.
-DEFAULT_BATCH_SIZE = 64
+# Where the input has a length and `batch_size` is not given; and batches answered together, so that the encoder can
+# decode the next while it encodes one.
+DEFAULT_BATCH_SIZE, BATCHES_TOGETHER = 16, 8
 
 # What the coordinates say, one int8 a row: see `verdict_of`.
 NOT_SAID, SAME_SQUARE, OTHER_SQUARE = -1, 0, 1
@@ -204,6 +206,11 @@ class GeographPipeline(Pipeline):
             )
         return self._encoder
 
+    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
+        """Saves the model and what the folder needs to be a pipeline again: transformers leaves this file out."""
+        super().save_pretrained(save_directory, **kwargs)
+        custom_object_save(self, save_directory)
+
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         """A prediction; a list of them for a list; an iterator of them for a generator or a dataset."""
         if isinstance(inputs, list | tuple):
@@ -234,7 +241,7 @@ class GeographPipeline(Pipeline):
         """Answers in order; photos go through the encoder together, a few batches at a time, so that it can decode
         the next while it encodes."""
         items = iter(inputs) if hasattr(inputs, "__iter__") else (inputs[i] for i in range(len(inputs)))
-        while chunk := list(islice(items, batch_size if batch_size == 1 else 4 * batch_size)):
+        while chunk := list(islice(items, batch_size if batch_size == 1 else BATCHES_TOGETHER * batch_size)):
             questions: list[dict[str, Any]] = [self._read_safely(item, **preprocess_params) for item in chunk]
             waiting = [question for question in questions if "photo" in question]
             if waiting:
@@ -258,7 +265,7 @@ class GeographPipeline(Pipeline):
                 )
 
     def preprocess(self, inputs: Any, distance=None, subject=None, viewpoint=None) -> dict[str, Any]:
-        """One input → `embedding` [1, 512], `distance` [1] (its bucket), `about`: its places, and which photo it is."""
+        """One input → `embedding` [1, 512], `distance` [1] (its bucket), `about` (its places, which it is)."""
         question = self._read(inputs, distance, subject, viewpoint)
         if "photo" in question:
             question["embedding"] = self.encoder.encode_one(question.pop("photo"))

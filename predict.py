@@ -20,9 +20,9 @@ from cli import CommandError, parse_flags, progress, run, say
 
 OUTPUT_SUFFIXES = (".parquet", ".jsonl", ".csv")
 
-# Rows with ready embeddings answered at a time, and photos: some batches of them, so that decoding the next goes on
-# while one is encoded.
-DEFAULT_ROWS, DEFAULT_PHOTOS, PHOTO_BATCHES = 4096, 64, 8
+# Rows with ready embeddings a forward pass, and photos (the encoder's own default); photos are answered, and kept, some
+# batches at a time.
+DEFAULT_ROWS, DEFAULT_PHOTOS, PHOTO_BATCHES = 4096, 16, 32
 
 
 @dataclass

@@ -26,10 +26,10 @@ from questions import open_input  # noqa: E402
 
 
 def bare(path: Path, model, size: int) -> int:
-    table = pq.read_table(path, columns=["gridimage_id", "distance_bucket", "embedding"])
     rows = 0
-    with torch.inference_mode():
-        for batch in table.to_batches(size):
+    # Batch by batch is the fastest plain way measured: `read_table` reaches half of it, as its memory is all new.
+    with torch.inference_mode(), pq.ParquetFile(path, pre_buffer=False) as file:
+        for batch in file.iter_batches(size, columns=["gridimage_id", "distance_bucket", "embedding"]):
             vectors = batch.column("embedding").flatten().to_numpy(zero_copy_only=False).reshape(len(batch), -1)
             distance = torch.from_numpy(batch.column("distance_bucket").to_numpy(zero_copy_only=False)).long()
             rows += len(model(embedding=torch.from_numpy(vectors), distance=distance).logits)
