@@ -1,15 +1,24 @@
 """What the tests of publishing share: a small dataset folder, and `publish.py` in a fresh process."""
 
+import base64
+import functools
 import json
 import os
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from hub_server import HubServer
+
+from configuration_geograph import TAGS
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# Removed when the tests end.
+_KEPT = tempfile.TemporaryDirectory(prefix="geograph-pushed-")
 
 # One fresh process does command after command, since starting it takes longer than publishing.
 # The client's waits between its retries are cut short; everything else is as a user has it.
@@ -93,6 +102,50 @@ def command(*arguments: object, cwd: Path, environment: dict[str, str] | None = 
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+def write_rows(file: Path, rows: int = 240) -> None:
+    """Source rows as people have them: JSONL with base64 vectors."""
+    generator = np.random.default_rng(0)
+    with file.open("w") as lines:
+        for number in range(1, rows + 1):
+            vector = generator.standard_normal(512).astype("<f4")
+            row = {
+                "gridimage_id": number,
+                "types": TAGS[number % len(TAGS)],
+                "distance": "16",
+                "embeddings": base64.b64encode(vector.tobytes()).decode(),
+            }
+            lines.write(json.dumps(row) + "\n")
+
+
+@dataclass
+class Pushed:
+    folder: Path
+    hub: HubServer
+    environment: dict[str, str]
+
+
+@functools.cache
+def pushed() -> Pushed:
+    """The whole way, once for all tests: rows prepared and pushed, a model trained on them and pushed.
+
+    `folder` holds geograph-types and geograph-type-classifier; `hub` has both under user/.
+    """
+    folder = Path(_KEPT.name) / "made"
+    (folder / "home").mkdir(parents=True)
+    write_rows(folder / "rows.jsonl")
+    hub = HubServer().__enter__()
+    environment = hub_environment(hub.url, folder / "home")
+    command(
+        "prepare_dataset.py", "--source", "rows.jsonl", "--small", "100", "--push_to_hub", "geograph-types",
+        cwd=folder, environment=environment,
+    )  # fmt: skip
+    command(
+        "train.py", "--dataset", "geograph-types", "--num_train_epochs", "1", "--push_to_hub", "--output_dir",
+        folder / "geograph-type-classifier", cwd=folder, environment=environment,
+    )  # fmt: skip
+    return Pushed(folder, hub, environment)
 
 
 def write_dataset(folder: Path, rows: int = 6) -> Path:

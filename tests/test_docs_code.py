@@ -10,10 +10,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hub_server import HubServer
-from publishing import ROOT, command, hub_environment
+from photo_factory import landscape
+from publishing import ROOT, hub_environment, pushed
+from tiny_tower import make_tiny_tower
 
 from configuration_geograph import VISION_MODEL, VISION_MODEL_REVISION
 
@@ -40,20 +41,6 @@ def blocks_of(page: Path) -> list[tuple[int, str]]:
     return [(text.count("\n", 0, m.start(2)) + 1, m[2]) for m in BLOCK.finditer(text) if not m[1]]
 
 
-def make_tower(folder: Path) -> None:
-    """A CLIP vision tower as the published one is laid out, tiny and random."""
-    import torch
-    from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
-
-    torch.manual_seed(0)
-    config = CLIPVisionConfig(
-        hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, patch_size=32,
-        projection_dim=512,
-    )  # fmt: skip
-    CLIPVisionModelWithProjection(config).save_pretrained(folder)
-    CLIPImageProcessor().save_pretrained(folder)
-
-
 def make_official_checkpoint(model_dir: Path, file: Path) -> None:
     """The weights of a model folder as an official .pth holds them: 24 distance rows, the last never used."""
     import torch
@@ -69,21 +56,12 @@ def make_official_checkpoint(model_dir: Path, file: Path) -> None:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """Where a reader would be: the dataset, a trained model, a photo and an official checkpoint beside each other."""
-    from PIL import Image
-
     place = tmp_path_factory.mktemp("reader")
-    command(
-        "prepare_dataset.py", "--source", "synthetic:1500", "--output_dir", "geograph-types",
-        "--small", "600", "--medium", "1000", cwd=place,
-    )  # fmt: skip
-    command(
-        "train.py", "--dataset", "geograph-types", "--dataset_config", "small",
-        "--output_dir", "geograph-type-classifier", "--num_train_epochs", "1", cwd=place,
-    )  # fmt: skip
-    pixels = np.random.default_rng(0).integers(0, 255, (240, 320, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(place / "photo.jpg")
+    for name in ("geograph-types", "geograph-type-classifier"):
+        (place / name).symlink_to(pushed().folder / name)
+    landscape(320, 240).save(place / "photo.jpg")
     make_official_checkpoint(place / "geograph-type-classifier", place / "best_geograph_model.pth")
-    make_tower(place / "tower")
+    make_tiny_tower(place / "tower")
     return place
 
 

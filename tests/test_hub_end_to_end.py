@@ -8,67 +8,42 @@ import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
-from hub_server import HubServer
-from publishing import Publisher, command, hub_environment, run_fresh, write_model
+from publishing import Publisher, hub_environment, pushed, run_fresh, write_model
 
 from configuration_geograph import TAGS
 
 MODEL, DATA = "user/geograph-type-classifier", "user/geograph-types"
 
 
-def write_rows(file: Path, rows: int = 240) -> None:
-    """Source rows as people have them: JSONL with base64 vectors."""
-    generator = np.random.default_rng(0)
-    with file.open("w") as lines:
-        for number in range(1, rows + 1):
-            vector = generator.standard_normal(512).astype("<f4")
-            row = {
-                "gridimage_id": number,
-                "types": TAGS[number % len(TAGS)],
-                "distance": "16",
-                "embeddings": base64.b64encode(vector.tobytes()).decode(),
-            }
-            lines.write(json.dumps(row) + "\n")
-
-
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """A folder with rows, and a second version of the model; what the hub fixture makes comes beside them."""
-    made = tmp_path_factory.mktemp("made")
-    write_rows(made / "rows.jsonl")
+    """What the commands made, and a second version of the model."""
+    made = tmp_path_factory.mktemp("versions")
     write_model(made / "second", seed=2)
     write_model(made / "synthetic", synthetic=True)
+    for name in ("geograph-types", "geograph-type-classifier"):
+        (made / name).symlink_to(pushed().folder / name)
     return made
 
 
 @pytest.fixture(scope="module")
-def hub(folders, tmp_path_factory):
+def hub(folders):
     """A Hub to which the whole way led: rows prepared and pushed, a model trained and pushed, a second version."""
-    with HubServer() as server:
-        environment = hub_environment(server.url, tmp_path_factory.mktemp("home"))
-        command(
-            "prepare_dataset.py", "--source", "rows.jsonl", "--small", "100", "--push_to_hub", "geograph-types",
-            cwd=folders, environment=environment,
-        )  # fmt: skip
-        command(
-            "train.py", "--dataset", "geograph-types", "--num_train_epochs", "1", "--output_dir", folders / "first",
-            "--push_to_hub", "--hub_model_id", MODEL, cwd=folders, environment=environment,
-        )  # fmt: skip
-        with Publisher(environment) as publish:
-            server.publish = publish
-            for arguments in (
-                ("dataset", "--path", folders / "geograph-types", "--repo_id", DATA, "--tag", "v1.0"),
-                ("model", "--path", folders / "first", "--repo_id", MODEL, "--tag", "v1.0"),
-                ("model", "--path", folders / "second", "--repo_id", MODEL),
-            ):
-                answer = publish(*arguments)
-                assert answer.status == 0, answer.err
-            yield server
+    server, environment = pushed().hub, pushed().environment
+    with Publisher(environment) as publish:
+        server.publish = publish
+        for arguments in (
+            ("dataset", "--path", folders / "geograph-types", "--repo_id", DATA, "--tag", "v1.0"),
+            ("model", "--path", folders / "geograph-type-classifier", "--repo_id", MODEL, "--tag", "v1.0"),
+            ("model", "--path", folders / "second", "--repo_id", MODEL),
+        ):
+            answer = publish(*arguments)
+            assert answer.status == 0, answer.err
+        yield server
 
 
 @pytest.fixture
@@ -121,10 +96,10 @@ def test_the_model_by_name(hub, folders, reader, tmp_path):
     sums, probabilities, answer, refused = json.loads(out.splitlines()[-1])
     expected = [
         sum(value.double().sum().item() for value in load_file(folders / version / "model.safetensors").values())
-        for version in ("second", "first")
+        for version in ("second", "geograph-type-classifier")
     ]
     assert sums == pytest.approx(expected), "`revision` pins the weights"
-    config = json.loads((folders / "first" / "config.json").read_text())
+    config = json.loads((folders / "second" / "config.json").read_text())
     assert [answer["scores"][name] for name in config["classes"]] == pytest.approx(probabilities, abs=1e-5)
     assert answer["types"] and answer["error"] is None
     assert refused == [True, True], "code from the Hub runs only for those who say so"
