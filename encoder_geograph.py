@@ -13,7 +13,6 @@ import collections
 import contextlib
 import io
 import itertools
-import sys
 import threading
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator
@@ -27,6 +26,7 @@ from PIL import Image, ImageFilter, ImageOps
 from torch.nn import functional as F
 from transformers import CLIPVisionModelWithProjection
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+from transformers.utils import logging
 
 try:
     from .configuration_geograph import VISION_MODEL, VISION_MODEL_REVISION
@@ -39,14 +39,12 @@ FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "AVIF", "JPEG2000", "PPM
 PIXEL_LIMIT = 1024**3 // 4 // 3  # judged by the header, before decoding; from here on Pillow itself warns
 DOWNLOAD_LIMIT = 64 * 1024**2  # bytes of one photo from an address
 DOWNLOAD_TIMEOUT = 20  # seconds without a byte
-HTTP_HANDLERS = [
-    getattr(urllib.request, name + "Handler")
-    for name in ("Proxy", "Unknown", "HTTP", "HTTPS", "HTTPDefaultError", "HTTPRedirect")
-] + [urllib.request.HTTPErrorProcessor]
+HTTP_HANDLERS = ("Proxy", "Unknown", "HTTP", "HTTPS", "HTTPDefaultError", "HTTPRedirect")
 # A JPEG may be decoded at 1/2, 1/4 or 1/8 of its size where this many times the pixels that CLIP sees are left:
 # the resizing that follows then hides the difference.
 DRAFT_GAP = 2
-_said: set[str] = set()
+BF16_UNITS = ("amx_bf16", "avx512_bf16", "sve_bf16", "bf16")  # as torch.cpu calls them
+logger = logging.get_logger("transformers.geograph")
 
 
 class PhotoError(ValueError):
@@ -129,7 +127,7 @@ class GeographEncoder:
         dtype = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
         if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
             raise ValueError(f"dtype must be auto, float32, bfloat16 or float16, got {dtype!r}")
-        _say_once(f"vision tower: {name} on {device.type} in {str(dtype).removeprefix('torch.')}")
+        logger.warning_once(f"vision tower: {name} on {device.type} in {str(dtype).removeprefix('torch.')}")
         return cls(tower.eval(), processor, device, dtype, site_thumbnail, allow_urls)
 
     def encode(self, photos: Iterable[Any], batch_size: int = 16) -> Iterator[np.ndarray | PhotoError]:
@@ -144,22 +142,14 @@ class GeographEncoder:
         return self._stream(iter(photos), batch_size)
 
     def encode_one(self, photo: Any) -> np.ndarray:
-        """One photo → float32 [512].
-
-        Raises:
-            PhotoError: it cannot be encoded.
-        """
+        """One photo → float32 [512]. Raises PhotoError."""
         result = self._encode_batch([photo])[0]
         if isinstance(result, PhotoError):
             raise result
         return result
 
     def pixels(self, photo: Any) -> np.ndarray:
-        """What CLIP sees of a photo, before normalisation: uint8 [224, 224, 3].
-
-        Raises:
-            PhotoError: it cannot be decoded.
-        """
+        """What CLIP sees of a photo, before normalisation: uint8 [224, 224, 3]. Raises PhotoError."""
         try:
             image = open_photo(photo, shrink_to=None if self.site_thumbnail else self.size, urls=self.allow_urls)
             if self.site_thumbnail:
@@ -210,29 +200,25 @@ def open_photo(photo: Any, shrink_to: int | None = None, urls: bool = True) -> I
     """Any photo → an upright image, RGB or grey ("L"); on white where transparent; the first frame of an animation.
 
     Args:
-        photo: path, http(s) address, bytes of a file, PIL image, or array [H, W], [H, W, 1, 3 or 4] of uint8,
-            uint16 (full range) or float (0 to 1).
-        shrink_to: a JPEG may come out smaller, no edge shorter than twice this many pixels (a whole division of it).
+        photo: path, http(s) address, bytes of a file, PIL image, or array [H, W] or [H, W, 1, 3 or 4] of uint8,
+            uint16 (full range), bool or float (0 to 1).
+        shrink_to: a JPEG may come out smaller, no edge shorter than twice this many pixels.
         urls: whether an address may be fetched.
 
     Raises:
         PhotoError, or one of Pillow's many exceptions: it cannot be decoded.
     """
     own = not isinstance(photo, Image.Image)  # the caller's image is never changed
-    if isinstance(photo, np.ndarray):
-        image = _from_array(photo)
-    elif not own:
+    if not own:
         image = photo
+    elif isinstance(photo, np.ndarray):
+        image = _from_array(photo)
     else:
-        data = _read(photo, urls)
-        if not data:
-            raise PhotoError(f"{_name(photo)}: an empty file")
         Image.init()  # else Pillow knows only its most usual formats; a no-op from the second time on
-        image = Image.open(io.BytesIO(data), formats=[name for name in FORMATS if name in Image.OPEN])
+        formats = [name for name in FORMATS if name in Image.OPEN]
+        image = Image.open(io.BytesIO(_read(photo, urls)), formats=formats)
     if min(image.size) < 1 or image.width * image.height > PIXEL_LIMIT:
-        raise PhotoError(
-            f"{_name(photo)}: {image.width} x {image.height} pixels; at most {PIXEL_LIMIT} can be decoded"
-        )
+        raise PhotoError(f"{_name(photo)}: {image.width} x {image.height} pixels; the limit is {PIXEL_LIMIT}")
     if own and shrink_to and image.format in ("JPEG", "MPO"):
         image.draft(None, (shrink_to * DRAFT_GAP, shrink_to * DRAFT_GAP))
     image.load()
@@ -275,18 +261,17 @@ def _read(photo: Any, urls: bool) -> bytes:
     if isinstance(photo, bytes | bytearray | memoryview):
         return bytes(photo)
     if not isinstance(photo, str | Path):
-        raise PhotoError(
-            f"{_name(photo)}: not a photo; expected a path, an address, bytes, a PIL image or a NumPy array"
-        )
+        raise PhotoError(f"{_name(photo)}: expected a path, an address, bytes, a PIL image or a NumPy array")
     if "://" not in str(photo) or isinstance(photo, Path):
         return Path(photo).read_bytes()
-    if not urls or not photo.lower().startswith(("http://", "https://")):
-        raise PhotoError(
-            f"{photo}: " + ("only http and https are fetched" if urls else "addresses are not fetched here")
-        )
+    if not urls:
+        raise PhotoError(f"{photo}: addresses are not fetched here")
+    if not photo.lower().startswith(("http://", "https://")):
+        raise PhotoError(f"{photo}: only http and https are fetched")
     opener = urllib.request.OpenerDirector()  # build_opener's would follow a redirection to ftp
-    for handler in HTTP_HANDLERS:
-        opener.add_handler(handler())
+    for name in HTTP_HANDLERS:
+        opener.add_handler(getattr(urllib.request, name + "Handler")())
+    opener.add_handler(urllib.request.HTTPErrorProcessor())
     with opener.open(photo, timeout=DOWNLOAD_TIMEOUT) as answer:
         data = answer.read(DOWNLOAD_LIMIT + 1)
     if len(data) > DOWNLOAD_LIMIT:
@@ -295,21 +280,13 @@ def _read(photo: Any, urls: bool) -> bytes:
 
 
 def _from_array(array: np.ndarray) -> Image.Image:
-    if array.ndim == 3 and array.shape[2] == 1:
-        array = array[..., 0]
-    if (array.ndim != 2 and (array.ndim != 3 or array.shape[2] not in (3, 4))) or 0 in array.shape:
+    array = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
+    if 0 in array.shape or array.shape[2:] not in ((), (3,), (4,)) or array.ndim < 2:
         raise PhotoError(f"array {list(array.shape)}: expected [H, W], or [H, W, C] with 1, 3 or 4 channels")
-    if np.issubdtype(array.dtype, np.floating):
-        if not (np.isfinite(array).all() and array.min() >= 0 and array.max() <= 1):
-            raise PhotoError(f"array {list(array.shape)}: floating-point pixels must lie between 0 and 1")
-        array = np.rint(array * 255)
-    elif array.dtype == np.uint16:
-        array = np.rint(array / 257)
-    elif array.dtype == bool:
-        array = array * 255
-    elif array.dtype != np.uint8:
-        raise PhotoError(f"array {list(array.shape)}: pixels must be uint8, uint16 or float, got {array.dtype}")
-    return Image.fromarray(np.ascontiguousarray(array, np.uint8))
+    white = {"u1": 255, "u2": 65535, "b1": 1, "f2": 1, "f4": 1, "f8": 1}.get(array.dtype.str[1:])
+    if not white or not (array.min() >= 0 and array.max() <= white):  # NaN compares False
+        raise PhotoError(f"array {list(array.shape)}: expected uint8, uint16, bool or float from 0 to 1")
+    return Image.fromarray(array if white == 255 else np.rint(array * (255 / white)).astype(np.uint8))
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -326,35 +303,24 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _name(photo: Any) -> str:
-    if isinstance(photo, str | Path):
-        return str(photo)
-    if isinstance(photo, Image.Image):
-        return str(getattr(photo, "filename", "") or "image")
-    return f"array {list(photo.shape)}" if isinstance(photo, np.ndarray) else type(photo).__name__
+    if isinstance(photo, np.ndarray):
+        return f"array {list(photo.shape)}"
+    return str(photo) if isinstance(photo, str | Path) else getattr(photo, "filename", "") or type(photo).__name__
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, Image.UnidentifiedImageError):
-        return "not a photo in a known format"
+        return "empty, or not a photo in a known format"
     if isinstance(error, Image.DecompressionBombError):
-        return f"too many pixels; at most {PIXEL_LIMIT} can be decoded"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return " ".join(str(error).split()) or type(error).__name__
-
-
-def _say_once(line: str):
-    if line not in _said:
-        _said.add(line)
-        print(line, file=sys.stderr)
+        return f"too many pixels; the limit is {PIXEL_LIMIT}"
+    return getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
 
 
 def _best_dtype(device: torch.device) -> torch.dtype:
     """bfloat16 where the machine multiplies matrices in it, float16 on older accelerators, else float32."""
     if device.type == "cpu":
         able = torch.cpu.get_capabilities()
-        fast = any(able.get(name) for name in ("amx_bf16", "avx512_bf16", "sve_bf16", "bf16"))
-        return torch.bfloat16 if fast else torch.float32
+        return torch.bfloat16 if any(able.get(name) for name in BF16_UNITS) else torch.float32
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     return torch.float16 if device.type == "mps" else torch.float32
@@ -377,13 +343,10 @@ def _one_thread_each(pool: ThreadPoolExecutor, workers: int, cores: int):
 def _forward(tower, scale, shift, device: torch.device, dtype: torch.dtype) -> Callable[[torch.Tensor], torch.Tensor]:
     """The tower as a function of uint8 pixels [B, 224, 224, 3] that gives vectors [B, 512]."""
     if device.type == "cpu" and tower.config.hidden_act == "quick_gelu" and torch.backends.mkldnn.is_available():
-        try:
+        with contextlib.suppress(
+            AttributeError, RuntimeError
+        ):  # this processor or torch cannot: transformers' own way
             return FusedTower(tower, scale, shift, dtype)
-        except (
-            AttributeError,
-            RuntimeError,
-        ):  # another processor or another torch: the tower's own way works anywhere
-            pass
     tower = tower.to(device, dtype)
     scale, shift = (x.to(device)[:, None, None] for x in (scale, shift))
 
@@ -427,10 +390,11 @@ class FusedTower:
 
     def _layer(self, layer) -> tuple:
         attention, mlp = layer.self_attn, layer.mlp
-        parts = (attention.q_proj, attention.k_proj, attention.v_proj)
+        # The scores' scale goes into the query: a power of two, so nothing is rounded.
+        parts = [(attention.q_proj, attention.scale), (attention.k_proj, 1), (attention.v_proj, 1)]
         return (
             self._norm(layer.layer_norm1),
-            self._pack(torch.cat([part.weight for part in parts]), torch.cat([part.bias for part in parts])),
+            self._pack(torch.cat([p.weight * by for p, by in parts]), torch.cat([p.bias * by for p, by in parts])),
             self._pack(attention.out_proj.weight, attention.out_proj.bias),
             self._norm(layer.layer_norm2),
             # quick_gelu(x) = x · sigmoid(1.702 x) = swish(1.702 x) / 1.702, and oneDNN fuses swish.
@@ -446,11 +410,13 @@ class FusedTower:
         _, tokens, width = x.shape
         x = F.layer_norm(x, *self.before).view(batch * tokens, width)
         for norm1, qkv, out, norm2, wide, narrow in self.layers:
-            heads = _linear(F.layer_norm(x, *norm1), qkv).view(batch, tokens, 3, self.heads, -1)
-            query, key, value = heads.permute(2, 0, 3, 1, 4)
+            parts = _linear(F.layer_norm(x, *norm1), qkv).view(batch, tokens, 3, self.heads, -1)
+            query, key, value = parts.permute(2, 0, 3, 1, 4).reshape(3, batch * self.heads, tokens, -1)
             if norm1 is self.layers[-1][0]:  # only the class token leaves the last layer
-                query, x = query[:, :, :1], x.view(batch, tokens, width)[:, 0].contiguous()
-            mixed = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).reshape(-1, width)
+                query, x = query[:, :1], x.view(batch, tokens, width)[:, 0].contiguous()
+            # For 50 tokens two plain products take two thirds of scaled_dot_product_attention's time.
+            mixed = torch.bmm(torch.bmm(query, key.transpose(1, 2)).softmax(-1), value)
+            mixed = mixed.view(batch, self.heads, -1, width // self.heads).transpose(1, 2).reshape(-1, width)
             x = _linear(mixed, out, add=x)
             x = _linear(_linear(F.layer_norm(x, *norm2), wide, "swish"), narrow, add=x)
         return _linear(F.layer_norm(x, *self.after), self.projection)
