@@ -137,15 +137,15 @@ def metric_module():
 
 
 def by_bucket(predicted, targets, bucket) -> tuple[list, list]:
-    """Macro F1 of the rows that have each distance (None under 20 rows), and how many there are."""
+    """Mean F1 over the classes that the rows of each distance have (None under 20 rows), and how many there are."""
     from evaluation import f1_of, f1_parts
 
     scores, counts = [], []
     for b in range(23):
         rows = bucket == b
         counts.append(int(rows.sum()))
-        enough = counts[-1] >= 20
-        scores.append(float(f1_of(f1_parts(predicted[rows], targets[rows] > 0.5).sum(0)).mean()) if enough else None)
+        f1 = f1_of(f1_parts(predicted[rows], targets[rows] > 0.5).sum(0))[targets[rows].any(axis=0)]
+        scores.append(float(f1.mean()) if counts[-1] >= 20 else None)
     return scores, counts
 
 

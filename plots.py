@@ -13,30 +13,6 @@ COLOURS = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#0
 DASHES = ["-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1))]
 
 BUCKET_NAMES = "0 1 2 4 8 16 32 64 128 256 512 1k 2k 4k 8k 16k 33k 66k 131k 262k 524k 1M ?".split()  # noqa: SIM905
-    "0",
-    "1",
-    "2",
-    "4",
-    "8",
-    "16",
-    "32",
-    "64",
-    "128",
-    "256",
-    "512",
-    "1k",
-    "2k",
-    "4k",
-    "8k",
-    "16k",
-    "33k",
-    "66k",
-    "131k",
-    "262k",
-    "524k",
-    "1M",
-    "?",
-]
 
 
 def _figure(width: float, height: float) -> Figure:
@@ -109,7 +85,7 @@ def confusion(path: Path, shares: dict, support: list[int]) -> None:
                     axes.text(j, i, f"{100 * values[i, j]:.0f}", ha="center", va="center", fontsize=8, color=colour)
         axes.set_xticks(range(len(CLASSES)), CLASSES, rotation=40, ha="right")
         axes.set_yticks(range(len(CLASSES)), [f"{c} ({n:,})" for c, n in zip(CLASSES, support, strict=True)])
-        axes.set_title(f"{title}: % of the photos of each class (rows)", loc="left", fontsize=11)
+        axes.set_title(f"{title}, % of each class (rows)", loc="left", fontsize=11)
     figure.savefig(path, dpi=110)
 
 
@@ -119,7 +95,9 @@ def by_distance(path: Path, own: list[float | None], counts: list[int], shortcut
     axes = figure.subplots()
     x = np.arange(len(BUCKET_NAMES))
     known = [i for i in x if own[i] is not None]
-    axes.plot(known, [own[i] for i in known], "o", color="#555", label="rows that have this distance")
+    axes.plot(
+        known, [own[i] for i in known], "o", color="#555", label="rows that have this distance (classes they have)"
+    )
     for i, (name, test) in enumerate(shortcut.items()):
         (line,) = axes.plot(
             x[:-1],

@@ -1,0 +1,92 @@
+"""`evaluate_model.py` as a user runs it: every figure there, the report whole and alone."""
+
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from configuration_geograph import CLASSES, GeographConfig
+from labels import training_targets
+from modeling_geograph import GeographModel
+from repository import save_model_repository
+from rows import read_parquet
+
+
+@pytest.fixture(scope="module")
+def report(root, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("evaluate")
+
+    def command(script, *arguments):
+        return subprocess.run(
+            [sys.executable, str(root / script), *arguments], cwd=folder, capture_output=True, text=True
+        )
+
+    assert command("prepare_dataset.py", "--source", "synthetic:1500", "--small", "1000").returncode == 0
+    for name, seed in (("ours", 0), ("other", 1)):
+        torch.manual_seed(seed)
+        config = GeographConfig(thresholds=[0.4] * 7, synthetic=True)
+        save_model_repository(GeographModel(config), folder / name)
+    result = command(
+        "evaluate_model.py", "--model", "ours", "--split", "test", "--output_dir", "report", "--bootstrap", "100",
+        "--compare", "other",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    return folder, result, command
+
+
+def test_metrics_are_the_metric_modules(report, root):
+    import evaluate
+
+    folder, result, _ = report
+    metrics = json.loads((folder / "report" / "metrics.json").read_text())
+    rows = read_parquet(sorted((folder / "geograph-types" / "small").glob("test-*.parquet")))
+    model = GeographModel.from_pretrained(folder / "ours").eval()
+    with torch.no_grad():
+        logits = model(torch.from_numpy(rows.embedding), torch.from_numpy(rows.distance.astype(np.int32))).logits
+    expected = evaluate.load(str(root / "metrics" / "geograph_types")).compute(
+        predictions=logits.sigmoid().numpy(), references=training_targets(rows.tags, rows.distance),
+        weight=rows.weight, distance=rows.distance, tags=rows.tags, thresholds=[0.4] * 7,
+    )  # fmt: skip
+    assert metrics["loss"] == pytest.approx(expected.pop("loss"), rel=1e-4)
+    for name, value in expected.items():
+        if name not in ("per_class", "by_distance"):
+            assert metrics[name] == pytest.approx(value, abs=1e-6)
+    assert metrics["per_class"]["Geograph"]["support"] == expected["per_class"]["Geograph"]["support"]
+    assert set(metrics["per_class"]) == set(CLASSES)
+    assert 0 < metrics["distance_reliance"] < 1
+    low, high = metrics["intervals"]["f1_macro"]
+    assert low <= metrics["f1_macro"] <= high
+    assert set(metrics["compared_with"]) == {"other", "most frequent type", "distance alone"}
+    assert "macro F1" in result.stdout
+
+
+def test_report_stands_alone(report):
+    folder, *_ = report
+    page = (folder / "report" / "report.html").read_text()
+    assert not re.search(r'(?:src|href)="(?!data:)', page)
+    assert page.count("data:image/png;base64,") == 5
+    for phrase in ("How good?", "Is it better?", "On what is it bad?", "May I trust 0.8?", "Synthetic rows."):
+        assert phrase in page
+    section = (folder / "report" / "report.md").read_text()
+    assert "True drone" in section
+    assert "other" in section
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["--model", "nowhere"], 1, "no model there"),
+        (["--model", "ours", "--dataset", "nowhere"], 1, "no such folder"),
+        (["--model", "ours", "--split", "tset"], 2, "tset"),
+    ],
+)
+def test_mistakes_are_one_line(report, arguments, status, message):
+    _, _, command = report
+    result = command("evaluate_model.py", *arguments)
+    assert result.returncode == status
+    assert message in result.stderr.strip().splitlines()[-1]
+    assert "Traceback" not in result.stderr
