@@ -11,7 +11,7 @@ import torch
 MINIMUM_SUPPORT = 5
 
 # How strongly a calibration is pulled to "leave it as it is", in rows: it only matters where rows are few.
-CALIBRATION_PULL = 1.0
+CALIBRATION_PULL = 10.0
 
 # Thresholds are sought on this grid of logits: probabilities .007 to .98.
 THRESHOLD_LOGITS = np.linspace(-5.0, 4.0, 181)

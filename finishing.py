@@ -8,6 +8,7 @@ import torch
 from calibration import fit_calibration, fold_into_last_layer, tune_thresholds
 from labels import official_weights, training_targets
 from rows import Rows
+from weighting import Trust
 
 ROOT = Path(__file__).resolve().parent
 BATCH = 8192
@@ -27,17 +28,28 @@ def weights_of(rows: Rows, labels) -> np.ndarray:
     return official_weights(rows.tags, rows.distance) if labels.weights == "official" else rows.weight
 
 
-def calibrate(model, validation: Rows, labels, fold: bool, tune: bool) -> None:
-    """Fits both on validation rows; the thresholds after the calibration, so that they fit what users see."""
+def calibrate(model, train: Rows, validation: Rows, labels, fold: bool, tune: bool, trust: Trust) -> None:
+    """Fits the calibration on validation rows; thresholds after it, so that they fit what users see.
+
+    Thresholds also look at the training rows where models that have not seen them judged them (`trust`): validation
+    alone holds too few of a rare class.
+    """
     targets = training_targets(validation.tags, validation.distance, labels.cross_far_min_distance)
-    weight = weights_of(validation, labels)
+    weight = weights_of(validation, labels) * trust.validation
     logits = logits_of(model, validation).clone()
+    scale, bias = torch.ones(logits.shape[1]), torch.zeros(logits.shape[1])
     if fold:
         scale, bias = fit_calibration(logits, torch.from_numpy(targets), torch.from_numpy(weight))
         fold_into_last_layer(model, scale, bias)
-        logits = logits * scale + bias
-    if tune:
-        model.config.thresholds = [round(t, 4) for t in tune_thresholds(logits.sigmoid().numpy(), targets, weight)]
+    if not tune:
+        return
+    if trust.unseen_logits is not None:
+        unseen = training_targets(train.tags, train.distance, labels.cross_far_min_distance)
+        noise = 1.0 if trust.train_noise is None else trust.train_noise
+        targets, weight = np.concatenate([unseen, targets]), np.append(weights_of(train, labels) * noise, weight)
+        logits = torch.cat([torch.from_numpy(trust.unseen_logits), logits])
+    probabilities = (logits * scale + bias).sigmoid().numpy()
+    model.config.thresholds = [round(t, 4) for t in tune_thresholds(probabilities, targets, weight)]
 
 
 def judge(model, rows: Rows, labels, metric) -> dict:

@@ -64,6 +64,16 @@ def scramble_cross_far(
     return np.where(chosen, generator.integers(0, 10, len(bucket)), bucket).astype(bucket.dtype)
 
 
+def shuffle_distances(bucket: np.ndarray, probability: float, generator: np.random.Generator) -> np.ndarray:
+    """Of the rows that kept their distance, of any class, a share gets a random known bucket.
+
+    So that a wrong distance does no harm to any class: scrambling Cross Far alone teaches that an odd distance
+    means Cross Far.
+    """
+    chosen = (bucket != UNKNOWN_BUCKET) & (generator.random(len(bucket)) < probability)
+    return np.where(chosen, generator.integers(0, UNKNOWN_BUCKET, len(bucket)), bucket).astype(bucket.dtype)
+
+
 def true_drone_factor(tags: np.ndarray, weight: float) -> np.ndarray:
     """What to multiply weights by, float32 [N]: `weight` for true drone rows (tagged From Drone), 1 for the rest.
 

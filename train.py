@@ -10,6 +10,7 @@ import json
 import shutil
 import sys
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -44,28 +45,31 @@ class DataArguments:
 
 
 def main() -> None:
-    model_args, data_args, label_args, args = parse()
+    model_args, data_args, label_args, weighting_args, args = parse()
     output = Path(args.output_dir)
     # Trainer itself would push every checkpoint, unfinished and unchecked; hub.py publishes once, at the end.
     push_to_hub, args.push_to_hub = args.push_to_hub, False
-    checkpoint = start_or_resume(output, data_args, [model_args, data_args, label_args, args])
+    checkpoint = start_or_resume(output, data_args, [model_args, data_args, label_args, weighting_args, args])
     import evaluate
     from transformers.trainer_callback import ProgressCallback
     from transformers.utils import logging
 
     import training
+    from weighting import weigh
 
     logging.disable_progress_bar()  # a bar for each small file saved; the bar of training stays
     train, validation, test, synthetic = load_rows(data_args)
-    model = make_model(model_args, label_args, synthetic, args.seed)
+    make = partial(make_model, model_args, label_args, synthetic)
+    model = make(args.seed)
     if push_to_hub and model.config.synthetic and not data_args.allow_synthetic:
         raise cli.CommandError(f"{data_args.dataset} holds synthetic rows: say --allow_synthetic, or do not push")
+    trust = weigh(train, validation, make, weighting_args, label_args, args, data_args.patience, output, model.config)
     metric = evaluate.load(str(training.METRIC), keep_in_memory=True)
     trainer = training.GeographTrainer(
         model=model,
         args=args,
-        train_dataset=training.memory_rows(train, label_args, training=True, seed=args.seed),
-        eval_dataset=None if validation is None else training.memory_rows(validation, label_args, False, args.seed),
+        train_dataset=training.memory_rows(train, label_args, True, args.seed, trust.train),
+        eval_dataset=validation and training.memory_rows(validation, label_args, False, args.seed, trust.validation),
         compute_metrics=training.compute_metrics_with(metric),
         callbacks=training.callbacks_for(args, data_args.patience),
     )
@@ -74,7 +78,7 @@ def main() -> None:
         trainer.add_callback(training.QuietProgress)
     result = trainer.train(resume_from_checkpoint=checkpoint)
     if trainer.is_world_process_zero():
-        finish(trainer, result.metrics, model_args, label_args, metric, validation, test, output)
+        finish(trainer, result.metrics, model_args, label_args, metric, trust, train, validation, test, output)
         report(output)
         if push_to_hub:
             from hub import publish_folder
@@ -91,13 +95,14 @@ def main() -> None:
 def parse():
     """All flags: the recipe's first, so that the user's own come after and win."""
     from training import GeographTrainingArguments, LabelArguments
+    from weighting import WeightingArguments
 
     arguments = sys.argv[1:]
     recipe = next((b for a, b in pairwise(arguments) if a == "--recipe"), "default")
     recipe = next((a.partition("=")[2] for a in arguments if a.startswith("--recipe=")), recipe)
     flags = as_flags(recipe) if recipe in RECIPES else []
     parsed = cli.parse_flags(
-        ModelArguments, DataArguments, LabelArguments, GeographTrainingArguments,
+        ModelArguments, DataArguments, LabelArguments, WeightingArguments, GeographTrainingArguments,
         description=__doc__, args=[*flags, *arguments],
     )  # fmt: skip
     as_flags(parsed[0].recipe)  # an unknown one is refused
@@ -112,9 +117,12 @@ def start_or_resume(output: Path, data_args: DataArguments, arguments: list) -> 
     """
     from transformers.trainer_utils import get_last_checkpoint
 
+    from weighting import KEPT
+
     settings = settings_of(arguments)
     if data_args.overwrite_output_dir and output.exists():
-        for path in [*output.glob("checkpoint-*"), output / FINISHED, output / SETTINGS, output / "model.safetensors"]:
+        names = (FINISHED, SETTINGS, KEPT, "model.safetensors")
+        for path in [*output.glob("checkpoint-*"), *(output / name for name in names)]:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     known = json.loads((output / SETTINGS).read_text()) if (output / SETTINGS).is_file() else None
     if known is not None and known != settings:
@@ -194,14 +202,18 @@ def make_model(model_args: ModelArguments, label_args, synthetic: bool, seed: in
     return AutoModel.from_config(config, trust_remote_code=True)
 
 
-def finish(trainer, results: dict, model_args, label_args, metric, validation, test, output: Path) -> None:
+def finish(
+    trainer, results: dict, model_args, label_args, metric, trust, train, validation, test, output: Path
+) -> None:
     """Calibration, thresholds, figures, the whole repository; `train_results.json` last, since it says "finished"."""
     import finishing
     from repository import save_model_repository, write_json
+    from weighting import KEPT
 
     model = trainer.model.cpu().float().eval()
     if validation is not None:
-        finishing.calibrate(model, validation, label_args, model_args.calibrate, model_args.tune_thresholds)
+        calibrated, tuned = model_args.calibrate, model_args.tune_thresholds
+        finishing.calibrate(model, train, validation, label_args, calibrated, tuned, trust)
     save_model_repository(model, output)
     judged = {
         name: finishing.judge(model, rows, label_args, metric)
@@ -215,6 +227,7 @@ def finish(trainer, results: dict, model_args, label_args, metric, validation, t
     trainer.state.save_to_json(str(output / "trainer_state.json"))
     finishing.draw_learning_curve(trainer.state.log_history, output / "learning_curve.png")
     finishing.write_model_card(model, output, judged, asdict(model_args) | asdict(label_args), results)
+    (output / KEPT).unlink(missing_ok=True)
     write_json(output / FINISHED, results | {"epoch": trainer.state.epoch})
 
 

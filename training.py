@@ -8,7 +8,7 @@ import torch
 from transformers import Trainer, TrainingArguments
 from transformers.trainer_callback import EarlyStoppingCallback, PrinterCallback, ProgressCallback
 
-from labels import hide_distances, official_weights, scramble_cross_far, training_targets
+from labels import hide_distances, official_weights, scramble_cross_far, shuffle_distances, training_targets
 from modeling_geograph import weighted_bce
 from rows import Rows, read_parquet, splitmix64
 from sources import SPLITS, dataset_files
@@ -30,6 +30,7 @@ class MemoryRows(torch.utils.data.Dataset):
         weight: np.ndarray,
         distance_dropout: float = 0.0,
         cross_far_scramble: float = 0.0,
+        distance_shuffle: float = 0.0,
         seed: int = 0,
     ):
         self.embedding = torch.from_numpy(rows.embedding)
@@ -39,16 +40,18 @@ class MemoryRows(torch.utils.data.Dataset):
         self.distance = torch.from_numpy(rows.distance.astype(np.int32))
         self.distance_dropout = distance_dropout
         self.cross_far_scramble = cross_far_scramble
+        self.distance_shuffle = distance_shuffle
         self.seed = seed
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
         """Called by the data loader at the start of every epoch."""
-        if not (self.distance_dropout or self.cross_far_scramble):
+        if not (self.distance_dropout or self.cross_far_scramble or self.distance_shuffle):
             return
         generator = np.random.default_rng([self.seed, epoch])
         bucket = hide_distances(self.given_distance, self.distance_dropout, generator)
         bucket = scramble_cross_far(bucket, self.labels.numpy(), self.cross_far_scramble, generator)
+        bucket = shuffle_distances(bucket, self.distance_shuffle, generator)
         self.distance = torch.from_numpy(bucket.astype(np.int32))
 
     def __len__(self) -> int:
@@ -149,11 +152,16 @@ def load_split(dataset: str, config: str, split: str) -> Rows | None:
     return rows if len(rows) else None
 
 
-def memory_rows(rows: Rows, labels, training: bool, seed: int) -> MemoryRows:
-    """Rows and the label options (`LabelArguments`) → what Trainer takes; only training rows lose distances."""
+def memory_rows(rows: Rows, labels, training: bool, seed: int, factor: np.ndarray | None = None) -> MemoryRows:
+    """Rows and the label options (`LabelArguments`) → what Trainer takes; only training rows lose distances.
+
+    Args:
+        factor: [N], what the weights are multiplied by.
+    """
     targets = training_targets(rows.tags, rows.distance, labels.cross_far_min_distance)
     weight = official_weights(rows.tags, rows.distance) if labels.weights == "official" else rows.weight
-    hidden = {"distance_dropout": labels.distance_dropout, "cross_far_scramble": labels.cross_far_scramble}
+    weight = weight if factor is None else weight * factor
+    hidden = {name: getattr(labels, name) for name in ("distance_dropout", "cross_far_scramble", "distance_shuffle")}
     return MemoryRows(rows, targets, weight, **(hidden if training else {}), seed=seed)
 
 
@@ -174,9 +182,12 @@ class LabelArguments:
     cross_far_scramble: float = dataclasses.field(
         default=0.0, metadata={"help": "share of Cross Far rows that get a random near distance (official v2.3: 1.0)"}
     )
+    distance_shuffle: float = dataclasses.field(
+        default=0.0, metadata={"help": "share of rows of any class that get a random distance, anew each epoch"}
+    )
 
     def __post_init__(self):
-        for name in ("distance_dropout", "cross_far_scramble"):
+        for name in ("distance_dropout", "cross_far_scramble", "distance_shuffle"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"--{name} is a share between 0 and 1, got {getattr(self, name)}")
         if self.cross_far_min_distance < 0:
