@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dataset_folder import CONFIGS, RARE_MINIMUM, schema
+from dataset_folder import CONFIGS, RARE_MINIMUM
+from dataset_writer import features
 from rows import TAGS
 from sources import SPLITS
 
@@ -56,10 +57,9 @@ def write_card(
 
 
 def _metadata(folder: Path, rows: dict, with_title: bool, synthetic: bool):
-    from datasets import Features
     from huggingface_hub import DatasetCardData
 
-    features = Features.from_arrow_schema(schema(with_title, synthetic))._to_yaml_list()
+    columns = _yaml_features(with_title)
     total = sum(rows["large"].values())
     infos, configs = [], []
     for config in CONFIGS:
@@ -72,7 +72,7 @@ def _metadata(folder: Path, rows: dict, with_title: bool, synthetic: bool):
         infos.append(
             {
                 "config_name": config,
-                "features": deepcopy(features),  # YAML would write a shared list as an anchor
+                "features": deepcopy(columns),  # YAML would write a shared list as an anchor
                 "splits": splits,
                 "download_size": size,
                 "dataset_size": size,
@@ -93,6 +93,20 @@ def _metadata(folder: Path, rows: dict, with_title: bool, synthetic: bool):
         configs=configs,
         dataset_info=infos,
     )
+
+
+def _yaml_features(with_title: bool) -> list[dict]:
+    """The columns as a card's `dataset_info` lists them: as `Features` would, without its long import."""
+    listed = []
+    for name, feature in features(with_title).items():
+        if feature["_type"] == "Value":
+            listed.append({"name": name, "dtype": feature["dtype"]})
+        elif "length" in feature:
+            listed.append({"name": name, "list": feature["feature"]["dtype"], "length": feature["length"]})
+        else:
+            names = dict(enumerate(feature["feature"]["names"]))
+            listed.append({"name": name, "list": {"class_label": {"names": {str(i): t for i, t in names.items()}}}})
+    return listed
 
 
 def _counts_table(rows: dict) -> str:

@@ -8,17 +8,15 @@ them, `-` for standard input, or `synthetic:N[:SEED]`. Bad rows go to `rejected.
 """
 
 import json
-import os
 import sys
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from pathlib import Path
 
 import cli
-from rows import Rejected, SourceRows, parse_block
+from parallel import ParserPool
+from rows import Rejected, SourceRows
 
 # Shares of bad rows are judged from here on.
 ENOUGH_TO_JUDGE = 1000
@@ -51,7 +49,7 @@ def main() -> None:
     from dataset_folder import folder_in_place
 
     output = Path(args.output_dir).absolute()
-    with folder_in_place(output) as folder, make_pool() as pool:
+    with folder_in_place(output) as folder, ParserPool() as pool:
         counts, rejected = build(args, folder, pool)
     report(args, output, counts, rejected)
     if args.push_to_hub:
@@ -60,22 +58,22 @@ def main() -> None:
         publish_folder(output, args.push_to_hub, "dataset")
 
 
-def make_pool() -> ProcessPoolExecutor:
-    """Workers that parse; this process reads and writes meanwhile."""
-    return ProcessPoolExecutor(os.cpu_count() or 1, mp_context=get_context("spawn"))
-
-
-def build(args: PrepareArguments, folder: Path, pool: Executor) -> tuple[dict, Counter]:
+def build(args: PrepareArguments, folder: Path, pool: ParserPool) -> tuple[dict, Counter]:
     """Reads all sources into `folder`; returns what the card counts, and the bad rows by reason."""
     import numpy as np
 
     from dataset_card import write_card
-    from dataset_folder import LargeWriter, SeenIds, derive_configs, keep_new, select, splits_of
+    from dataset_folder import SeenIds, keep_new, select, splits_of
+    from dataset_writer import DatasetWriter
 
-    synthetic = any(source.startswith("synthetic:") for source in args.source)
-    writer, seen, reasons = LargeWriter(folder / "large", synthetic), SeenIds(), Counter()
+    synthetic = any(is_made_up(source) for source in args.source)
+    seen, reasons = SeenIds(), Counter()
     ids, tags, splits, read = [], [], [], 0
-    with cli.progress(unit="row") as bar, (folder / "rejected.jsonl").open("w", encoding="utf-8") as bad_rows:
+    with (
+        DatasetWriter(folder, synthetic) as writer,
+        cli.progress(unit="row") as bar,
+        (folder / "rejected.jsonl").open("w", encoding="utf-8") as bad_rows,
+    ):
         for source, block in blocks_of(args, pool):
             block = keep_new(block, seen, source)
             read += len(block) + len(block.rejected)
@@ -84,19 +82,28 @@ def build(args: PrepareArguments, folder: Path, pool: Executor) -> tuple[dict, C
             split = splits_of(block)
             writer.add(block, split)
             ids.append(block.gridimage_id)
-            tags.append(block.tags)
+            tags.append(np.packbits(block.tags, axis=1))  # a byte a row: these stay in memory until the end
             splits.append(split)
-    judge(args, reasons, read, args.max_rejected)
-    ids, tags, splits = np.concatenate(ids), np.concatenate(tags), np.concatenate(splits)
-    if not len(ids):
-        raise cli.CommandError(f"{args.source[0]}: no good row in it; {reasons.most_common(1)[0][0]}")
-    writer.close()
-    chosen = select(ids, tags, splits, args.small, args.medium)
-    derive_configs(writer, splits, chosen, folder, pool)
+        judge(args, reasons, read, args.max_rejected)
+        ids, tags, splits = np.concatenate(ids), np.concatenate(tags), np.concatenate(splits)
+        if not len(ids):
+            raise cli.CommandError(f"{args.source[0]}: no good row in it; {reasons.most_common(1)[0][0]}")
+        tags = np.unpackbits(tags, axis=1).view(bool)
+        chosen = select(ids, tags, splits, args.small, args.medium)
+        writer.finish(splits, chosen)
     return write_card(folder, args.source, tags, splits, chosen, reasons, writer.with_title, synthetic), reasons
 
 
-def blocks_of(args: PrepareArguments, pool: Executor) -> Iterator[tuple[str, SourceRows]]:
+def is_made_up(source: str) -> bool:
+    """Whether a source's rows are synthetic: made here, or Parquet that says so of itself."""
+    from sources import is_synthetic, local_path
+
+    if source.startswith("synthetic:"):
+        return True
+    return source.split("?")[0].lower().endswith(".parquet") and is_synthetic([local_path(source)])
+
+
+def blocks_of(args: PrepareArguments, pool: ParserPool) -> Iterator[tuple[str, SourceRows]]:
     """All sources' checked rows, block by block, in order."""
     from sources import line_blocks, local_path
 
@@ -111,18 +118,7 @@ def blocks_of(args: PrepareArguments, pool: Executor) -> Iterator[tuple[str, Sou
 
             yield from ((source, block) for block in photo_blocks(local_path(source), source, args.vision_model))
         else:
-            yield from ((source, block) for block in parsed_in_order(line_blocks(source), pool))
-
-
-def parsed_in_order(blocks, pool: Executor) -> Iterator[SourceRows]:
-    """Parses blocks in the pool, in order, with no more on the way than the workers need."""
-    waiting = deque()
-    for block in blocks:
-        waiting.append(pool.submit(parse_block, block.data, block.first_line, block.source))
-        if len(waiting) > 2 * (os.cpu_count() or 1):
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
+            yield from ((source, block) for block in pool.parse(line_blocks(source)))
 
 
 def note_rejected(args: PrepareArguments, rejected: list[Rejected], reasons: Counter, read: int, file) -> None:

@@ -11,6 +11,7 @@ import pybase64
 
 EMBEDDING_DIM = 512
 EMBEDDING_BYTES = EMBEDDING_DIM * 4
+BASE64_LENGTH = 2730  # characters of EMBEDDING_BYTES, less the padding
 
 # In the order of `TAGS` in configuration_geograph.py (a test compares them): worker processes that only read rows
 # need not load transformers for it.
@@ -158,16 +159,23 @@ def parse_weight(value: object) -> float:
     return float(value)
 
 
-def parse_block(data: bytes, first_line: int, source: str, labelled: bool = True) -> SourceRows:
+def most_rows(size: int) -> int:
+    """How many good rows so many bytes of JSONL can hold: each has its embedding in base64."""
+    return size // BASE64_LENGTH + 1
+
+
+def parse_block(
+    data: bytes, first_line: int, source: str, labelled: bool = True, out: np.ndarray | None = None
+) -> SourceRows:
     """JSONL lines → checked rows.
 
     Args:
         data: whole lines. first_line: the number of the first one.
         labelled: whether `types` must be there (to train); without, rows to be predicted may lack or break them.
+        out: where embeddings go, float32 [at least most_rows(len(data)), 512]; by default memory of their own.
     """
     lines = data.split(b"\n")
-    capacity = len(lines)
-    embedding = np.empty((capacity, EMBEDDING_DIM), dtype="<f4")
+    embedding = np.empty((most_rows(len(data)), EMBEDDING_DIM), dtype="<f4") if out is None else out
     buffer = memoryview(embedding).cast("B")
     ids, types, codes, weights, splits, numbers, titles = [], [], [], [], [], [], []
     rejected: list[Rejected] = []
@@ -229,8 +237,11 @@ def parse_block(data: bytes, first_line: int, source: str, labelled: bool = True
 
 def without_bad_numbers(block: SourceRows, source: str) -> SourceRows:
     """Moves rows whose embedding holds NaN or infinity to the rejected ones."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(block.embedding.sum(axis=1)).all():  # ten times as fast as looking at each number
+            return block
     bad = ~np.isfinite(block.embedding).all(axis=1)
-    if not bad.any():
+    if not bad.any():  # finite numbers so large that their sum is not
         return block
     for i in np.flatnonzero(bad):
         block.rejected.append(

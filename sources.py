@@ -15,8 +15,11 @@ CACHE_VARIABLE = "GEOGRAPH_CACHE"
 DEFAULT_CACHE = "~/.cache/geograph-types"
 
 # Bytes of whole lines handed on at a time: some hundreds of rows, so that all buffers stay in the cache.
-BLOCK_SIZE = 4 << 20
+BLOCK_SIZE = 2 << 20
 CHUNK = 1 << 20
+
+# A row has about 3,000 bytes; what has no end of line for so long is something else.
+LONGEST_LINE = 64 << 20
 
 SPLITS = ("train", "validation", "test")
 
@@ -35,7 +38,7 @@ def is_url(name: str) -> bool:
     return name.startswith(("http://", "https://"))
 
 
-def line_blocks(source: str, block_size: int = BLOCK_SIZE) -> Iterator[Block]:
+def line_blocks(source: str) -> Iterator[Block]:
     """A JSONL source, plain or .gz, a URL, `-` or `synthetic:N[:SEED]` → blocks of whole lines.
 
     Raises:
@@ -44,7 +47,7 @@ def line_blocks(source: str, block_size: int = BLOCK_SIZE) -> Iterator[Block]:
     if source.startswith("synthetic:"):
         from synthetic import lines_of
 
-        yield from _blocks(source, lines_of(source, block_size), lambda: 0)
+        yield from _blocks(source, lines_of(source), lambda: 0)
         return
     if source == "-":
         yield from _blocks("-", _chunks(sys.stdin.buffer), lambda: 0)
@@ -96,6 +99,8 @@ def _blocks(source: str, chunks: Iterator[bytes], tell) -> Iterator[Block]:
         parts.append(chunk)
         size += len(chunk)
         if size < BLOCK_SIZE or b"\n" not in chunk:
+            if size > LONGEST_LINE:
+                raise CommandError(f"{source}, line {line}: longer than {LONGEST_LINE >> 20} MiB; is this JSONL?")
             continue
         end = chunk.rfind(b"\n") + 1
         parts[-1], rest = chunk[:end], chunk[end:]
