@@ -20,7 +20,7 @@ from cli import CommandError, parse_flags, progress, run, say
 
 OUTPUT_SUFFIXES = (".parquet", ".jsonl", ".csv")
 
-# Rows with ready embeddings a forward pass, and photos (the encoder's own default); photos are answered, and kept, some
+# Rows with ready embeddings a forward pass, and photos (the encoder's own default), which are answered and kept some
 # batches at a time.
 DEFAULT_ROWS, DEFAULT_PHOTOS, PHOTO_BATCHES = 4096, 16, 32
 
