@@ -1,13 +1,15 @@
 """All that talks to the Hub when something is published: one atomic commit that makes a repository mirror a folder.
 
 What is there already is compared first, by the hashes that the Hub keeps, so the same folder published twice
-changes nothing the second time. Files that the folder no longer holds are removed (git on the Hub keeps them in
+changes nothing the second time. The card is sent with the repository's name where its code and metadata have the
+folder's (see `hub_names.py`). Files that the folder no longer holds are removed (git on the Hub keeps them in
 its history); `.gitattributes` belongs to the Hub and stays.
 """
 
 import hashlib
 import subprocess
 import sys
+import tempfile
 import tomllib
 import warnings
 from collections.abc import Iterator
@@ -18,6 +20,7 @@ from typing import TYPE_CHECKING
 import checks
 from cli import CommandError, progress, say
 from hub_errors import hub_errors
+from hub_names import names_on_the_hub
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -110,10 +113,15 @@ def publish_folder(
     if tag and create_pr:
         raise ValueError("a tag names a published version, and a pull request is none yet: leave one of them out")
     files = files_to_publish(path)
-    checks.check(files, repo_type, path, allow_synthetic=allow_synthetic)
-    if dry_run:
-        return _dry_run(files, repo_id, repo_type)
-    return _publish(files, repo_id, repo_type, message or default_message(repo_type), tag, private, create_pr)
+    with tempfile.TemporaryDirectory(prefix="geograph-card-") as scratch:
+        if "README.md" in files:
+            card = names_on_the_hub(files["README.md"].read_text(encoding="utf-8"), repo_id, repo_type)
+            files["README.md"] = Path(scratch) / "README.md"
+            files["README.md"].write_text(card, encoding="utf-8")
+        checks.check(files, repo_type, path, allow_synthetic=allow_synthetic)
+        if dry_run:
+            return _dry_run(files, repo_id, repo_type)
+        return _publish(files, repo_id, repo_type, message or default_message(repo_type), tag, private, create_pr)
 
 
 def _user(name: str) -> str:

@@ -1,7 +1,7 @@
 """The Python code on the pages people read: every block of README.md and of both filled cards runs, as it stands.
 
 Blocks of one page share their names, top to bottom, as a reader pastes them. `<!-- not run -->` right before a block
-leaves it out. Names such as USER/geograph-types, and CLIP's own, are served on loopback.
+leaves it out. The cards are read as published; their names, and CLIP's own, are served on loopback.
 """
 
 import json
@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from hub_server import HubServer
 from photo_factory import landscape
 from publishing import ROOT, hub_environment, pushed
 from tiny_tower import make_tiny_tower
@@ -35,10 +34,15 @@ for page, blocks in json.load(sys.stdin):
 """
 
 
-def blocks_of(page: Path) -> list[tuple[int, str]]:
+def blocks_of(text: str) -> list[tuple[int, str]]:
     """The blocks to run, each with its line in the page."""
-    text = page.read_text(encoding="utf-8")
     return [(text.count("\n", 0, m.start(2)) + 1, m[2]) for m in BLOCK.finditer(text) if not m[1]]
+
+
+def published_card(kind: str, repo_id: str) -> str:
+    """The card as the Hub got it with the first version, which `--push_to_hub` sent."""
+    first = list(pushed().hub.repos[kind, repo_id].commits.values())[1]
+    return first["README.md"].content.decode()
 
 
 def make_official_checkpoint(model_dir: Path, file: Path) -> None:
@@ -67,26 +71,25 @@ def place(tmp_path_factory):
 
 def test_every_block_runs(place, tmp_path):
     pages = {
-        "README.md": ROOT / "README.md",
-        "model_card.md": place / "geograph-type-classifier" / "README.md",
-        "dataset_card.md": place / "geograph-types" / "README.md",
+        "README.md": (ROOT / "README.md").read_text(encoding="utf-8"),
+        "model_card.md": published_card("models", "user/geograph-type-classifier"),
+        "dataset_card.md": published_card("datasets", "user/geograph-types"),
     }
-    blocks = [(name, blocks_of(page)) for name, page in pages.items()]
+    blocks = [(name, blocks_of(text)) for name, text in pages.items()]
     assert all(found for _, found in blocks), "each page shows code"
-    with HubServer() as hub:
-        for user in ("USER", "user"):
-            hub.put("models", f"{user}/geograph-type-classifier", place / "geograph-type-classifier")
-            hub.put("datasets", f"{user}/geograph-types", place / "geograph-types")
-        hub.put("models", VISION_MODEL, place / "tower", commit=VISION_MODEL_REVISION)
-        done = subprocess.run(
-            [sys.executable, "-c", RUN_PAGES],
-            input=json.dumps(blocks),
-            env=hub_environment(hub.url, tmp_path, user=""),
-            cwd=place,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+    assert '"user/geograph-type-classifier"' in pages["model_card.md"], "a page names its own repository"
+    assert '"user/geograph-types"' in pages["dataset_card.md"]
+    hub = pushed().hub
+    hub.put("models", VISION_MODEL, place / "tower", commit=VISION_MODEL_REVISION)
+    done = subprocess.run(
+        [sys.executable, "-c", RUN_PAGES],
+        input=json.dumps(blocks),
+        env=hub_environment(hub.url, tmp_path, user=""),
+        cwd=place,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
 
 
