@@ -110,11 +110,11 @@ def blocks_of(args: PrepareArguments, pool: ParserPool) -> Iterator[tuple[str, S
     for source in args.source:
         kind = source.split("?")[0].lower()
         if kind.endswith(".parquet"):
-            from dataset_sources import parquet_blocks
+            from parquet_rows import parquet_blocks
 
             yield from ((source, block) for block in parquet_blocks(local_path(source), source))
-        elif kind.endswith(".csv"):
-            from dataset_sources import photo_blocks
+        elif kind.endswith((".csv", ".csv.gz", ".tsv")):
+            from photo_rows import photo_blocks
 
             yield from ((source, block) for block in photo_blocks(local_path(source), source, args.vision_model))
         else:

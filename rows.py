@@ -148,6 +148,17 @@ def parse_embedding(text: object) -> bytes:
     return data
 
 
+def parse_id(value: object) -> int:
+    """A photo's number.
+
+    Raises:
+        ValueError: not a whole number above 0 that 64 bits hold.
+    """
+    if type(value) is not int or not 0 < value <= MAX_ID:
+        raise ValueError(f"bad gridimage_id {value!r}; expected a whole number above 0")
+    return value
+
+
 def parse_weight(value: object) -> float:
     """How far to trust the label; 1.0 where absent.
 
@@ -194,16 +205,13 @@ def parse_block(
                 raise ValueError(f"expected an object, got {type(row).__name__}")
             if "gridimage_id" not in row:
                 raise ValueError("no gridimage_id")
-            value = row["gridimage_id"]
-            if type(value) is not int or not 0 < value <= MAX_ID:
-                raise ValueError(f"bad gridimage_id {value!r}; expected a whole number above 0")
-            identity = value
+            identity = parse_id(row["gridimage_id"])
             if "embeddings" not in row:
                 raise ValueError("no embeddings")
             buffer[n * EMBEDDING_BYTES : (n + 1) * EMBEDDING_BYTES] = parse_embedding(row["embeddings"])
             code = distance_code(row.get("distance", "Unknown"))
             weight = parse_weight(row["weight"]) if "weight" in row else 1.0
-            split = _split(row.get("split")) if labelled else NO_SPLIT
+            split = parse_split(row.get("split")) if labelled else NO_SPLIT
             tags = _types(row) if labelled else ()
             title = row.get("title")
         except ValueError as error:
@@ -276,7 +284,12 @@ def _types(row: dict) -> tuple[int, ...]:
     return parse_types(text)
 
 
-def _split(name: object) -> int:
+def parse_split(name: object) -> int:
+    """ "tra", "val", "tes" → 0 to 2; none → NO_SPLIT.
+
+    Raises:
+        ValueError: anything else.
+    """
     if name is None or name == "":
         return NO_SPLIT
     if not isinstance(name, str) or name not in SPLIT_NAMES:

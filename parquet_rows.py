@@ -1,4 +1,4 @@
-"""The other sources of a dataset: Parquet that was published before, and photos that are embedded on the way."""
+"""Parquet that was published before → checked rows."""
 
 from collections.abc import Iterator
 from pathlib import Path
