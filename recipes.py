@@ -5,8 +5,8 @@
 | weights                | official    | official      | column  |
 | cross_far_min_distance | 256 m       | 256 m         | 0       |
 | distance_dropout       | 0           | 0.3           | 0.3     |
-| cross_far_scramble     | 0           | 1.0           | 0.3     |
-| distance_shuffle       | 0           | 0             | 0.2     |
+| cross_far_scramble     | 0           | 1.0           | 0       |
+| distance_shuffle       | 0           | 0             | 0.4     |
 | folds, clean_labels    | no          | no            | 2, yes  |
 | calibrate              | no          | no            | yes     |
 | tune_thresholds        | no (0.5)    | no (0.5)      | yes     |
@@ -37,8 +37,7 @@ RECIPES: dict[str, dict[str, bool | int | float | str]] = {
     "default": COMMON
     | {
         "distance_dropout": 0.3,
-        "cross_far_scramble": 0.3,
-        "distance_shuffle": 0.2,
+        "distance_shuffle": 0.4,
         "folds": 2,
         "clean_labels": True,
         "calibrate": True,
