@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cli import CommandError
-from hub import files_to_publish
-from repository import fill_card
+from repository import TRAVELLING_FILES, fill_card
 
 ROOT = Path(__file__).resolve().parent
 PROGRAM = "app.py"
 # Where the model that travels with the Space lies, beside `app.py`.
 MODEL_FOLDER = "model"
+MODEL_FILES = ("config.json", "model.safetensors", *TRAVELLING_FILES)
 # Pictures and examples, where there are any.
 ASSETS = "examples"
 # The Space's own `sdk_version` installs it.
@@ -28,7 +28,7 @@ def build_space_folder(folder: Path, *, model_dir: str | None = None, model_id: 
     """Fills `folder` with all that the Space needs; with either a model that travels or a published one's name.
 
     Raises:
-        CommandError: `model_dir` is no model folder.
+        CommandError: `model_dir` is no whole model folder.
     """
     modules = local_modules(ROOT / PROGRAM)
     for module in modules:
@@ -43,12 +43,13 @@ def build_space_folder(folder: Path, *, model_dir: str | None = None, model_id: 
 
 
 def _copy_model(source: Path, target: Path) -> None:
-    files = files_to_publish(source)
-    if "config.json" not in files:
-        raise CommandError(f"{source} is no model folder: it has no config.json")
-    for name, file in files.items():
-        (target / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(file, target / name)
+    """What answers are made of; figures and curves are for the model's own page."""
+    absent = [name for name in MODEL_FILES if not (source / name).is_file()]
+    if absent:
+        raise CommandError(f"{source} is no whole model folder: it lacks {', '.join(absent)}")
+    target.mkdir()
+    for name in MODEL_FILES:
+        shutil.copy(source / name, target / name)
 
 
 def space_values(model_id: str | None) -> dict[str, str]:
