@@ -26,7 +26,7 @@ SUFFIXES = (".parquet", ".jsonl", ".csv")
 CHECKPOINT_SECONDS = 1.0
 
 # Rows a Parquet row group; fewer where each carries 2 KB of embedding, so that a group stays below 100 MB.
-ROW_GROUP, ROW_GROUP_WITH_EMBEDDINGS = 131072, 32768
+ROW_GROUP, ROW_GROUP_WITH_EMBEDDINGS = 65536, 32768
 
 NO_SOURCE, FROM_MODEL, FROM_GEOMETRY = 0, 1, 2
 SOURCES = pa.array([None, "model", "geometry"])

@@ -209,7 +209,7 @@ def _places(rows: list[dict[str, Any]]) -> _Places:
             found.verdict[i] = verdict_of(subject, viewpoint)
             if found.verdict[i] == 0:
                 found.notes[i] = doubt(viewpoint)
-            if row.get("distance", "Unknown") == "Unknown":
+            if "distance" not in row:
                 found.distance[i] = bucket_for(None, subject, viewpoint)
         except (ValueError, AttributeError) as error:
             found.errors[i] = str(error)
@@ -251,11 +251,10 @@ def _of_batch(batch: pa.RecordBatch, first: int) -> Questions:
             problems.setdefault(int(i), "no gridimage_id")
     verdict = notes = None
     if "subject" in column and "viewpoint" in column:
-        stated = column["distance"].to_pylist() if "distance" in column else None
-        rows = batch.select(["subject", "viewpoint"]).to_pylist()
-        places = _places([{**row, "distance": stated[i] if stated else "Unknown"} for i, row in enumerate(rows)])
+        places = _places(batch.select(["subject", "viewpoint"]).to_pylist())
         verdict, notes = places.verdict, places.notes
-        distance = np.where((distance == UNKNOWN_BUCKET) & (places.distance >= 0), places.distance, distance)
+        if not {"distance", "distance_bucket"} & column.keys():
+            distance = np.where(places.distance >= 0, places.distance, distance)
         for i, error in enumerate(places.errors or ()):
             if error:
                 problems.setdefault(i, error)
