@@ -61,14 +61,18 @@ def main() -> None:
 
 def judge_all(args: EvaluateArguments, rows) -> dict[str, dict]:
     """Name → everything found out about that model; the model itself first, then those to compare with."""
-    judged = {}
+    judged: dict[str, dict] = {}
+    rule = None
     models = [args.model, *args.compare]
     with cli.progress(models, unit="model") as bar:
         for path in bar:
             name = Path(path).name or path
             while name in judged:
                 name += "'"
-            judged[name] = judge(load(path), rows, args.bootstrap)
+            model = load(path)
+            # One truth for all: a difference between models judged by different rules would not be theirs.
+            rule = model.config.cross_far_min_distance if rule is None else rule
+            judged[name] = judge(model, rows, rule, args.bootstrap)
     return judged
 
 
@@ -86,19 +90,23 @@ def load(path: str):
     return model.float().eval()
 
 
-def judge(model, rows, times: int) -> dict:
-    """One model: figures, intervals, calibration, the shortcut test. By its own rule for Cross Far and thresholds."""
+def judge(model, rows, cross_far_min_distance: float, times: int) -> dict:
+    """One model with its own thresholds: figures, intervals, calibration, the shortcut test."""
     import numpy as np
 
     import evaluation
     from labels import training_targets
 
-    targets = training_targets(rows.tags, rows.distance, model.config.cross_far_min_distance)
+    targets = training_targets(rows.tags, rows.distance, cross_far_min_distance)
     thresholds = np.array(model.config.thresholds)
+    own = training_targets(rows.tags, rows.distance, model.config.cross_far_min_distance)
     probability = evaluation.probabilities(model, rows.embedding, rows.distance)
     found = judge_probabilities(probability, targets, thresholds, rows, times)
     return found | {
         "config": model.config,
+        "f1_macro_at_half": macro_f1(probability >= 0.5, targets),
+        "f1_macro_by_own_rule": macro_f1(probability >= thresholds, own),
+        "trust": evaluation.trust_around(probability, targets),
         "shortcut": evaluation.shortcut_test(model, rows, targets, thresholds),
         "confusion": evaluation.confusion(probability >= thresholds, targets),
         "curves": evaluation.precision_recall(probability, targets),
@@ -106,7 +114,7 @@ def judge(model, rows, times: int) -> dict:
             name: evaluation.reliability_bins(probability[:, i], targets[:, i] > 0.5)
             for i, name in enumerate(found["figures"]["per_class"])
         },
-        "by_bucket": by_bucket(probability >= thresholds, targets, rows.distance),
+        "by_bucket": evaluation.by_bucket(probability >= thresholds, targets, rows.distance),
     }
 
 
@@ -125,6 +133,12 @@ def judge_probabilities(probability, targets, thresholds, rows, times: int) -> d
     }
 
 
+def macro_f1(predicted, targets) -> float:
+    from evaluation import f1_of, f1_parts
+
+    return float(f1_of(f1_parts(predicted, targets > 0.5).sum(0)).mean())
+
+
 def metric_module():
     """The module behind `evaluate.load`, so that no row passes through Arrow; the figures are the same."""
     import sys
@@ -134,19 +148,6 @@ def metric_module():
     from training import METRIC
 
     return sys.modules[type(evaluate.load(str(METRIC), keep_in_memory=True)).__module__]
-
-
-def by_bucket(predicted, targets, bucket) -> tuple[list, list]:
-    """Mean F1 over the classes that the rows of each distance have (None under 20 rows), and how many there are."""
-    from evaluation import f1_of, f1_parts
-
-    scores, counts = [], []
-    for b in range(23):
-        rows = bucket == b
-        counts.append(int(rows.sum()))
-        f1 = f1_of(f1_parts(predicted[rows], targets[rows] > 0.5).sum(0))[targets[rows].any(axis=0)]
-        scores.append(float(f1.mean()) if counts[-1] >= 20 else None)
-    return scores, counts
 
 
 def judge_baselines(args: EvaluateArguments, rows, judged: dict) -> dict[str, dict]:
@@ -194,7 +195,9 @@ def write(output: Path, args: EvaluateArguments, rows, judged: dict, baselines: 
     plots.precision_recall(output / "precision_recall.png", ours["curves"], ours["figures"])
     plots.reliability(output / "reliability.png", ours["bins"], ours["calibration_error"])
     plots.confusion(output / "confusion.png", ours["confusion"], support)
-    plots.by_distance(output / "by_distance.png", *ours["by_bucket"], shortcut)
+    plots.by_distance(
+        output / "by_distance.png", {model: found["by_bucket"] for model, found in judged.items()}, shortcut
+    )
     plots.reliance(output / "distance_reliance.png", shortcut)
     metrics = {
         **ours["figures"],
@@ -203,12 +206,20 @@ def write(output: Path, args: EvaluateArguments, rows, judged: dict, baselines: 
         "distance_reliance": ours["shortcut"]["distance_reliance"],
         "shortcut": ours["shortcut"],
         "reliability": ours["bins"],
+        "trust_around_0.8": ours["trust"],
+        "by_bucket": ours["by_bucket"],
+        "f1_macro_at_half": ours["f1_macro_at_half"],
+        "cross_far_min_distance": ours["config"].cross_far_min_distance,
         "compared_with": {
             other: {
                 **found["figures"],
                 "intervals": found["intervals"],
                 "calibration_error": found["calibration_error"],
                 "distance_reliance": found.get("shortcut", {}).get("distance_reliance"),
+                "shortcut": found.get("shortcut"),
+                "f1_macro_at_half": found.get("f1_macro_at_half", found["figures"]["f1_macro"]),
+                "f1_macro_by_own_rule": found.get("f1_macro_by_own_rule", found["figures"]["f1_macro"]),
+                "cross_far_min_distance": found["config"].cross_far_min_distance if "config" in found else None,
                 "ours_minus_this": comparisons[other],
             }
             for other, found in {**judged, **baselines}.items()

@@ -124,12 +124,23 @@ def wilson(share: float | None, n: int) -> list[float] | None:
 
 
 def intervals(samples: dict[str, np.ndarray], figures: dict) -> dict:
-    """The contract's figures → their 95 % intervals, under the same names."""
-    per_class = {key: interval(samples[key]) for key in ("precision", "recall", "f1", "average_precision")}
+    """The contract's figures → their 95 % intervals, under the same names.
+
+    Bootstrap percentiles; Wilson's where few photos are the rule (drones) and where a precision or recall is 0 or 1.
+    """
+    keys = ("precision", "recall", "f1", "average_precision")
+    per_class = {name: {key: interval(samples[key][:, i]) for key in keys} for i, name in enumerate(CLASSES)}
+    for name, found in figures["per_class"].items():
+        hits = found["recall"] * found["support"]
+        given = round(hits / found["precision"]) if found["precision"] else 0
+        for key, n in (("precision", given), ("recall", found["support"])):
+            # All resamples of 24 out of 24 are 24 out of 24: no reason to be that sure.
+            if n and found[key] in (0.0, 1.0):
+                per_class[name][key] = wilson(found[key], n)
     groups = figures["by_distance"] or {}
     return {
         **{key: interval(samples[key]) for key in ("loss", "f1_macro", "f1_micro", "average_precision_macro")},
-        "per_class": {name: {key: per_class[key][i] for key in per_class} for i, name in enumerate(CLASSES)},
+        "per_class": per_class,
         **{
             f"{kind}_drone_recall": wilson(figures[f"{kind}_drone_recall"], figures[f"{kind}_drone_n"])
             for kind in ("true", "pseudo")
@@ -183,6 +194,34 @@ def reliability_bins(probability: np.ndarray, positive: np.ndarray, bins: int = 
         for i in range(bins)
         if n[i]
     ]
+
+
+def trust_around(probability: np.ndarray, targets: np.ndarray, around: float = 0.8, within: float = 0.1) -> dict:
+    """What becomes of answers about `around`, all classes together: `n`, their mean `predicted`, the share `observed`
+    that was right, and its 95 % interval (Wilson); nulls where there is no such answer."""
+    chosen = (probability >= around - within) & (probability < around + within)
+    n = int(chosen.sum())
+    observed = float(targets[chosen].mean()) if n else None
+    predicted = float(probability[chosen].mean()) if n else None
+    return {"n": n, "predicted": predicted, "observed": observed, "interval": wilson(observed, n)}
+
+
+def by_bucket(predicted: np.ndarray, targets: np.ndarray, bucket: np.ndarray, least: int = 5) -> dict[str, list]:
+    """Figures of the rows that have each of the 23 distances.
+
+    Returns:
+        `n` rows; `f1_macro`, the mean over the classes with at least `least` photos there (null where none has),
+        `classes` how many those are. A class that a distance hardly has would make its mean a matter of luck.
+    """
+    result: dict[str, list] = {"n": [], "f1_macro": [], "classes": []}
+    for b in range(NUM_DISTANCE_BUCKETS):
+        rows = bucket == b
+        enough = (targets[rows] > 0.5).sum(axis=0) >= least
+        f1 = f1_of(f1_parts(predicted[rows], targets[rows] > 0.5).sum(0))[enough]
+        result["n"].append(int(rows.sum()))
+        result["classes"].append(int(enough.sum()))
+        result["f1_macro"].append(float(f1.mean()) if enough.any() else None)
+    return result
 
 
 def shortcut_test(model, rows: Rows, targets: np.ndarray, thresholds: np.ndarray, seed: int = 0) -> dict:
@@ -247,6 +286,8 @@ def precision_recall(probability: np.ndarray, targets: np.ndarray, points: int =
         if not positive.any():
             continue
         precision, recall, _ = precision_recall_curve(positive, probability[:, i])
-        keep = np.unique(np.linspace(0, len(recall) - 1, points).astype(int))
+        # Even steps in recall: by rank, a rare class would keep a handful of points.
+        asked = np.linspace(1, 0, points)
+        keep = np.unique(np.searchsorted(-recall, -asked, side="right") - 1)
         curves[name] = (recall[keep], precision[keep])
     return curves

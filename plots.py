@@ -6,11 +6,15 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from cli import whole_file
 from configuration_geograph import CLASSES, UNKNOWN_BUCKET
+from evaluation import wilson
 
 # Okabe and Ito (2008), one a class; and a dash pattern each, so that colour is not all there is.
 COLOURS = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#000000"]
 DASHES = ["-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1))]
+
+MARKERS = ["o", "s", "^", "D", "v"]
 
 BUCKET_NAMES = "0 1 2 4 8 16 32 64 128 256 512 1k 2k 4k 8k 16k 33k 66k 131k 262k 524k 1M ?".split()  # noqa: SIM905
 
@@ -29,6 +33,11 @@ def _tidy(axes, title: str, x: str, y: str) -> None:
     axes.grid(alpha=0.25)
 
 
+def _save(figure: Figure, path: Path) -> None:
+    with whole_file(path, "wb") as file:
+        figure.savefig(file, dpi=110, format="png")
+
+
 def precision_recall(path: Path, curves: dict, figures: dict) -> None:
     figure = _figure(7, 4.6)
     axes = figure.subplots()
@@ -36,14 +45,16 @@ def precision_recall(path: Path, curves: dict, figures: dict) -> None:
         if name in curves:
             recall, precision = curves[name]
             score = figures["per_class"][name]["average_precision"]
-            axes.plot(recall, precision, color=COLOURS[i], linestyle=DASHES[i], label=f"{name} ({score:.2f})")
+            axes.step(
+                recall, precision, where="post", color=COLOURS[i], linestyle=DASHES[i], label=f"{name} ({score:.2f})"
+            )
             at = figures["per_class"][name]
             axes.plot(at["recall"], at["precision"], "o", color=COLOURS[i], markersize=6)
     axes.set_xlim(0, 1.01)
     axes.set_ylim(0, 1.02)
     _tidy(axes, "Precision and recall; a dot where the threshold stands", "recall", "precision")
     axes.legend(title="class (average precision)", fontsize=8, loc="lower left", frameon=False)
-    figure.savefig(path, dpi=110)
+    _save(figure, path)
 
 
 def reliability(path: Path, bins_of: dict[str, list[dict]], errors: dict) -> None:
@@ -58,17 +69,27 @@ def reliability(path: Path, bins_of: dict[str, list[dict]], errors: dict) -> Non
         centres = [b["predicted"] for b in bins]
         axes.bar(centres, [b["n"] / total for b in bins], width=0.05, color="#bbb", label="share of rows")
         observed = np.array([b["observed"] for b in bins])
-        half = 1.96 * np.sqrt(observed * (1 - observed) / np.array([b["n"] for b in bins]))
-        axes.errorbar(centres, observed, yerr=half, fmt="o-", color=COLOURS[i], markersize=3, linewidth=1)
+        low, high = np.array([wilson(b["observed"], b["n"]) for b in bins]).T
+        axes.vlines(centres, low, high, color=COLOURS[i], linewidth=1)
+        # A dot on few photos is small: it is hardly known.
+        axes.scatter(
+            centres, observed, s=[4 + 12 * min(np.log10(b["n"]), 3) for b in bins], color=COLOURS[i], zorder=3
+        )
+        axes.set_ylim(-0.03, 1.03)
         _tidy(axes, f"{name}: error {errors['per_class'][name]:.3f}", "", "")
     grid[7].axis("off")
     grid[7].text(
-        0, 0.5, "On the line: of photos given 0.8,\n80 % are of the class.\nGrey: where the rows are.", va="center"
+        0,
+        0.5,
+        "On the line: of photos given 0.8,\n80 % are of the class.\nAbove it: the model is too modest.\n\n"
+        "Upright lines: 95 % intervals.\nSmall dots: few photos.\nGrey bars: share of photos there.",
+        va="center",
+        fontsize=9,
     )
     figure.supxlabel("probability that the model gives")
     figure.supylabel("share that is of the class")
     figure.suptitle("May I trust 0.8? Reliability by class", x=0.01, ha="left", fontsize=12)
-    figure.savefig(path, dpi=110)
+    _save(figure, path)
 
 
 def confusion(path: Path, shares: dict, support: list[int]) -> None:
@@ -86,32 +107,34 @@ def confusion(path: Path, shares: dict, support: list[int]) -> None:
         axes.set_xticks(range(len(CLASSES)), CLASSES, rotation=40, ha="right")
         axes.set_yticks(range(len(CLASSES)), [f"{c} ({n:,})" for c, n in zip(CLASSES, support, strict=True)])
         axes.set_title(f"{title}, % of each class (rows)", loc="left", fontsize=11)
-    figure.savefig(path, dpi=110)
+    _save(figure, path)
 
 
-def by_distance(path: Path, own: list[float | None], counts: list[int], shortcut: dict[str, dict]) -> None:
+def by_distance(path: Path, own: dict[str, dict], shortcut: dict[str, dict]) -> None:
     """Macro F1 over the 23 distances: of the rows that have each, and of all rows were each put in its place."""
-    figure = _figure(9, 4.2)
-    axes = figure.subplots()
+    figure = _figure(9, 6.4)
+    upper, lower = figure.subplots(2, 1, sharex=True)
     x = np.arange(len(BUCKET_NAMES))
-    known = [i for i in x if own[i] is not None]
-    axes.plot(
-        known, [own[i] for i in known], "o", color="#555", label="rows that have this distance (classes they have)"
-    )
+    offsets = np.linspace(-0.15, 0.15, len(own)) if len(own) > 1 else [0.0]
+    for i, (name, found) in enumerate(own.items()):
+        known = [b for b in x if found["f1_macro"][b] is not None]
+        heights = [found["f1_macro"][b] for b in known]
+        upper.plot(np.array(known) + offsets[i], heights, MARKERS[i % len(MARKERS)], color=COLOURS[i % 7], label=name)
     for i, (name, test) in enumerate(shortcut.items()):
-        (line,) = axes.plot(
-            x[:-1],
-            test["f1_macro_by_bucket"][:-1],
-            color=COLOURS[i],
-            linestyle=DASHES[i],
-            label=f"{name}: all rows given it",
-        )
-        axes.plot(x[-1], test["f1_macro_by_bucket"][-1], "s", color=line.get_color())
-    axes.set_xticks(x, [f"{b}\n{n}" for b, n in zip(BUCKET_NAMES, counts, strict=True)], fontsize=7)
-    axes.set_ylim(0, 1)
-    _tidy(axes, "Macro F1 by distance", "metres from (? = not known), and how many rows have it", "macro F1")
-    axes.legend(fontsize=8, frameon=False)
-    figure.savefig(path, dpi=110)
+        style = {"color": COLOURS[i % 7], "linestyle": DASHES[i % 7]}
+        lower.plot(x[:-1], test["f1_macro_by_bucket"][:-1], label=name, **style)
+        lower.plot(x[-1], test["f1_macro_by_bucket"][-1], MARKERS[i % len(MARKERS)], color=COLOURS[i % 7])
+    for axes in (upper, lower):
+        axes.set_ylim(0, 1.03)
+        axes.legend(fontsize=8, frameon=False, loc="lower left")
+    _tidy(
+        upper, "Macro F1 of the photos that have each distance (classes with 5 photos or more there)", "", "macro F1"
+    )
+    _tidy(lower, "Macro F1 of all photos, were each given this distance (? = not known)", "", "macro F1")
+    counts = next(iter(own.values()))["n"]
+    lower.set_xticks(x, [f"{b}\n{n:,}" for b, n in zip(BUCKET_NAMES, counts, strict=True)], fontsize=7)
+    lower.set_xlabel("metres from; below: how many photos have it")
+    _save(figure, path)
 
 
 def reliance(path: Path, shortcut: dict[str, dict]) -> None:
@@ -134,6 +157,6 @@ def reliance(path: Path, shortcut: dict[str, dict]) -> None:
             "metres put in place of each photo's own",
             "mean probability",
         )
-    axes.legend(fontsize=7, frameon=False)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=7, fontsize=8, frameon=False)
     figure.suptitle("The shortcut test: flat lines are what one wants", x=0.01, ha="left", fontsize=12)
-    figure.savefig(path, dpi=110)
+    _save(figure, path)

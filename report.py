@@ -7,6 +7,8 @@ from cli import whole_file
 from repository import ROOT
 
 TEMPLATES = ROOT / "templates"
+# Below it, an interval of a share near 0.8 is wider than ± 0.08: too wide for a plain yes.
+FEW_ANSWERS = 100
 PICTURES = {
     "reliability.png": "For each class, predicted probability against the share of photos that are of the class",
     "precision_recall.png": "Precision against recall, a curve a class",
@@ -32,6 +34,7 @@ def write_reports(output: Path, metrics: dict) -> None:
         for name, alt in PICTURES.items()
     }
     values = {"m": metrics, "verdicts": verdicts(metrics), "weakest": weakest(metrics), "trust": trust(metrics)}
+    values["other_rules"] = other_rules(metrics)
     for name in ("report.html", "report.md"):
         with whole_file(output / name) as file:
             file.write(environment.get_template(name).render(pictures=pictures, **values).strip() + "\n")
@@ -70,13 +73,24 @@ def weakest(metrics: dict) -> list[tuple[str, dict, list[float]]]:
 
 
 def trust(metrics: dict) -> dict:
-    """What becomes of answers around 0.8, all classes together: how many, and how many of them are right."""
-    bins = [b for bins in metrics["reliability"].values() for b in bins if 0.7 <= b["predicted"] < 0.9]
-    n = sum(b["n"] for b in bins)
-    if not n:
-        return {"n": 0, "predicted": None, "observed": None}
+    """Answers around 0.8, with `verdict`: honest where the interval holds their mean, else too modest or too sure."""
+    found = metrics["trust_around_0.8"]
+    if not found["n"]:
+        return found | {"verdict": None}
+    low, high = found["interval"]
+    verdict = "Yes" if found["n"] >= FEW_ANSWERS else "Nothing speaks against it, but the answers are few"
+    if found["predicted"] < low:
+        verdict = "Yes, and more: it is too modest"
+    elif found["predicted"] > high:
+        verdict = "No: it is too sure of itself"
+    return found | {"verdict": verdict}
+
+
+def other_rules(metrics: dict) -> dict[str, dict]:
+    """The compared models that were trained by another rule for Cross Far than the one all are judged by."""
+    rule = metrics["cross_far_min_distance"]
     return {
-        "n": n,
-        "predicted": sum(b["predicted"] * b["n"] for b in bins) / n,
-        "observed": sum(b["observed"] * b["n"] for b in bins) / n,
+        name: other
+        for name, other in metrics["compared_with"].items()
+        if other["cross_far_min_distance"] not in (None, rule)
     }

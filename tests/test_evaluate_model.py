@@ -29,6 +29,7 @@ def report(root, tmp_path_factory):
     for name, seed in (("ours", 0), ("other", 1)):
         torch.manual_seed(seed)
         config = GeographConfig(thresholds=[0.4] * 7, synthetic=True)
+        config.cross_far_min_distance = 256 * seed
         save_model_repository(GeographModel(config), folder / name)
     result = command(
         "evaluate_model.py", "--model", "ours", "--split", "test", "--output_dir", "report", "--bootstrap", "100",
@@ -62,6 +63,18 @@ def test_metrics_are_the_metric_modules(report, root):
     assert low <= metrics["f1_macro"] <= high
     assert set(metrics["compared_with"]) == {"other", "most frequent type", "distance alone"}
     assert "macro F1" in result.stdout
+
+
+def test_all_are_judged_by_the_same_labels(report):
+    folder, *_ = report
+    metrics = json.loads((folder / "report" / "metrics.json").read_text())
+    other = metrics["compared_with"]["other"]
+    for name, found in other["per_class"].items():
+        assert found["support"] == metrics["per_class"][name]["support"]
+    assert other["cross_far_min_distance"] == 256
+    assert other["f1_macro_by_own_rule"] != other["f1_macro"]
+    assert "only beyond 256 m" in (folder / "report" / "report.html").read_text()
+    assert other["shortcut"]["by_class"].keys() == metrics["shortcut"]["by_class"].keys()
 
 
 def test_report_stands_alone(report):

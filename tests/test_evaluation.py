@@ -59,6 +59,54 @@ def test_wilson_is_the_published_interval():
     assert evaluation.wilson(None, 0) is None
 
 
+def test_no_interval_claims_certainty_from_few_photos(root):
+    import evaluate_model
+
+    targets = np.zeros((40, 7), bool)
+    targets[:6, 6] = targets[6:, 4] = True
+    rows = made_rows(40)
+    found = evaluate_model.judge_probabilities(targets.astype(np.float32), targets, np.full(7, 0.5), rows, 100)
+    assert found["figures"]["per_class"]["From Drone"]["precision"] == 1
+    for key in ("precision", "recall"):
+        low, high = found["intervals"]["per_class"]["From Drone"][key]
+        assert (low, high) == pytest.approx((1 - 0.3903, 1), abs=1e-3)
+
+
+def test_trust_around_counts_the_answers_there():
+    probability = np.array([[0.75, 0.1], [0.85, 0.95], [0.8, 0.3]])
+    targets = np.array([[1, 0], [0, 1], [1, 0]])
+    found = evaluation.trust_around(probability, targets)
+    assert (found["n"], found["predicted"], found["observed"]) == (3, pytest.approx(0.8), pytest.approx(2 / 3))
+    assert found["interval"][0] < 2 / 3 < found["interval"][1]
+    assert evaluation.trust_around(probability, targets, around=0.5, within=0.05)["observed"] is None
+
+
+def test_each_distance_is_judged_on_the_classes_it_has():
+    targets = np.zeros((12, 7), bool)
+    targets[:6, 4] = True
+    targets[0, 6] = True  # one drone photo: luck, not a figure
+    targets[6:, 2] = True
+    predicted = targets.copy()
+    predicted[0, 6] = False
+    predicted[6:9, 2] = False
+    found = evaluation.by_bucket(predicted, targets, np.array([3] * 6 + [22] * 6))
+    assert (found["f1_macro"][3], found["classes"][3], found["n"][3]) == (1.0, 1, 6)
+    assert found["f1_macro"][22] == pytest.approx(2 / 3)
+    assert found["f1_macro"][10] is None
+
+
+def test_curves_pass_through_every_threshold():
+    """A rare class keeps its steps: thinning by rank would leave it a handful of points."""
+    generator = np.random.default_rng(3)
+    targets = np.zeros((5000, 7), bool)
+    targets[:20, 6] = True
+    probability = np.tile(generator.random((5000, 1)) * 0.3 + targets[:, 6:] * 0.2, (1, 7))
+    recall, precision = evaluation.precision_recall(probability, targets)["From Drone"]
+    assert len(recall) >= 21
+    given = probability[:, 6] >= np.sort(probability[:20, 6])[-10]
+    assert (targets[given, 6].mean()) == pytest.approx(precision[np.isclose(recall, 0.5)].max())
+
+
 def test_calibration_error_of_known_probabilities():
     generator = np.random.default_rng(2)
     probability = np.tile(generator.random((20000, 1)), (1, 7)).astype(np.float32)

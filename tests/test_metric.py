@@ -88,3 +88,16 @@ def test_examples_in_its_description_run(metric):
 def test_wrong_shape_says_what_was_expected(metric):
     with pytest.raises(ValueError, match=r"\[N, 7\]"):
         metric.compute(predictions=np.zeros((3, 5)), references=np.zeros((3, 5)))
+
+
+def test_columns_of_another_length_are_refused(metric):
+    with pytest.raises(ValueError, match=r"tags must be \[3, 8\], got \[2, 8\]"):
+        metric.compute(predictions=np.zeros((3, 7)), references=np.ones((3, 7)), tags=np.zeros((2, 8)))
+
+
+def test_its_page_is_its_readme(root):
+    import runpy
+
+    page = runpy.run_path(str(root / "metrics" / "geograph_types" / "app.py"), run_name="page")
+    shown = [block.value for block in page["demo"].blocks.values() if hasattr(block, "value")]
+    assert any("Metric: Geograph types" in text and "sdk:" not in text for text in shown)

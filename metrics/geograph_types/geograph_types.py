@@ -60,6 +60,14 @@ def figures(predictions, references, weight=None, distance=None, tags=None, thre
         )
     if not len(probabilities):
         raise ValueError("no rows to judge")
+    for name, value, shape in (
+        ("weight", weight, (len(targets),)),
+        ("distance", distance, (len(targets),)),
+        ("tags", tags, (len(targets), len(TAGS))),
+        ("thresholds", thresholds, (len(CLASSES),)),
+    ):
+        if value is not None and np.shape(value) != shape:
+            raise ValueError(f"{name} must be {list(shape)}, got {list(np.shape(value))}")
     thresholds = np.full(len(CLASSES), 0.5) if thresholds is None else np.asarray(thresholds, dtype=np.float64)
     predicted = probabilities >= thresholds
     precision, recall, f1, support = precision_recall_fscore_support(targets, predicted, average=None, zero_division=0)
