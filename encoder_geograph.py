@@ -1,12 +1,10 @@
 """Photos to CLIP embeddings: float32 [512], projected, **not** normalised, as the official vectors are.
 
     encoder = GeographEncoder.from_pretrained()
-    for result in encoder.encode(list_photos("holiday")):  # in order: an array, or a PhotoError
-        ...
+    vectors = list(encoder.encode(list_photos("holiday")))  # in order, each an array or a PhotoError
 
-Each core takes a few photos at a time, decodes them and runs the tower on them by itself: decoding on one core
-overlaps with the forward on another, and no core waits for the others at every layer, as it does where all work on
-one batch. Memory does not grow with the number of photos.
+Each core decodes a few photos and runs the tower on them by itself: decoding on one overlaps with the forward on
+another, and none waits for the others at every layer. Memory does not grow with the number of photos.
 """
 
 import collections
@@ -34,12 +32,13 @@ except ImportError:  # in a clone, `import encoder_geograph`: the folder is on t
     from configuration_geograph import VISION_MODEL, VISION_MODEL_REVISION
 
 PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".webp", ".tif", ".tiff", ".bmp"}
-# What Pillow may open: nothing that starts another program, as EPS does.
+# Nothing that starts another program, as EPS does.
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "AVIF", "JPEG2000", "PPM")
 PIXEL_LIMIT = 1024**3 // 4 // 3  # judged by the header, before decoding; from here on Pillow itself warns
 DOWNLOAD_LIMIT = 64 * 1024**2  # bytes of one photo from an address
 DOWNLOAD_TIMEOUT = 20  # seconds without a byte
-HTTP_HANDLERS = ("Proxy", "Unknown", "HTTP", "HTTPS", "HTTPDefaultError", "HTTPRedirect")
+HTTP_HANDLERS = [f"HTTP{name}" for name in ("Handler", "SHandler", "DefaultErrorHandler", "RedirectHandler")]
+HTTP_HANDLERS += ["ProxyHandler", "UnknownHandler", "HTTPErrorProcessor"]
 # A JPEG may be decoded at 1/2, 1/4 or 1/8 of its size where this many times the pixels that CLIP sees are left:
 # the resizing that follows then hides the difference.
 DRAFT_GAP = 2
@@ -52,15 +51,10 @@ class PhotoError(ValueError):
 
 
 def list_photos(folder: str | Path) -> list[Path]:
-    """A folder's .jpg, .jpeg, .png, .gif, .webp, .tif, .tiff and .bmp files, any case, found recursively, sorted.
-
-    Raises:
-        ValueError: no such folder.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
+    """A folder's .jpg, .jpeg, .png, .gif, .webp, .tif, .tiff and .bmp files, any case, found recursively, sorted."""
+    if not Path(folder).is_dir():
         raise ValueError(f"{folder}: no such folder of photos")
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in PHOTO_SUFFIXES and path.is_file())
+    return sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in PHOTO_SUFFIXES and p.is_file())
 
 
 class GeographEncoder:
@@ -72,8 +66,8 @@ class GeographEncoder:
         allow_urls: whether a photo may be an http(s) address. Turn it off where strangers name the photos.
     """
 
-    def __init__(self, tower, processor, device: torch.device, dtype: torch.dtype, site_thumbnail=False, urls=True):
-        self.device, self.dtype, self.site_thumbnail, self.allow_urls = device, dtype, site_thumbnail, urls
+    def __init__(self, tower, processor, device, dtype, site_thumbnail: bool = False, allow_urls: bool = True):
+        self.device, self.dtype, self.site_thumbnail, self.allow_urls = device, dtype, site_thumbnail, allow_urls
         self.embedding_dim: int = tower.config.projection_dim
         size, crop = dict(processor.size), dict(processor.crop_size)
         self.size, self.resample = size.get("shortest_edge"), Image.Resampling(processor.resample)
@@ -101,30 +95,22 @@ class GeographEncoder:
             device: the machine's accelerator where there is one, unless given.
             dtype: "auto" or None takes what the device is fast in; else e.g. "float32".
 
-        Raises:
-            OSError: no tower there, or no network. ValueError: another kind of model.
+        Raises OSError: no tower there, or no network; ValueError: another kind of model.
         """
         name = str(name_or_dir)
-        if Path(name).is_dir():
-            revision = None
-        elif revision is None and name == VISION_MODEL:
-            revision = VISION_MODEL_REVISION
+        revision = None if Path(name).is_dir() else revision or {VISION_MODEL: VISION_MODEL_REVISION}.get(name)
         try:
             tower, report = CLIPVisionModelWithProjection.from_pretrained(
                 name, revision=revision, dtype=torch.float32, output_loading_info=True
             )
             processor = CLIPImageProcessorPil.from_pretrained(name, revision=revision)
         except OSError as error:
-            raise OSError(
-                f"cannot load the vision tower {name!r}: not a folder with one, and not to be had from the Hub "
-                f"(name, network?); give a folder that holds {VISION_MODEL} with --vision_model DIR"
-            ) from error
+            way = f"not a folder with one, nor had from the Hub; give one of {VISION_MODEL} with --vision_model DIR"
+            raise OSError(f"cannot load the vision tower {name!r}: {way}") from error
         if report["missing_keys"]:
             raise ValueError(f"{name}: not a CLIP vision tower with projection: no {min(report['missing_keys'])}")
-        device = torch.device(device) if device is not None else torch.accelerator.current_accelerator(True)
-        device = device or torch.device("cpu")
-        dtype = _best_dtype(device) if dtype in (None, "auto") else dtype
-        dtype = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+        device = torch.device(device or torch.accelerator.current_accelerator(True) or "cpu")
+        dtype = _best_dtype(device) if dtype in (None, "auto") else getattr(torch, str(dtype).split(".")[-1], None)
         if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
             raise ValueError(f"dtype must be auto, float32, bfloat16 or float16, got {dtype!r}")
         logger.warning_once(f"vision tower: {name} on {device.type} in {str(dtype).removeprefix('torch.')}")
@@ -134,7 +120,7 @@ class GeographEncoder:
         """Yields for each photo, in order, its embedding (float32 [512]) or the PhotoError that says what is wrong.
 
         Args:
-            photos: paths, http(s) addresses, bytes of files, PIL images or arrays (see `open_photo`), read lazily.
+            photos: anything that `open_photo` takes; read lazily.
             batch_size: photos a forward at most, on each core.
         """
         if batch_size < 1:
@@ -152,8 +138,7 @@ class GeographEncoder:
         """What CLIP sees of a photo, before normalisation: uint8 [224, 224, 3]. Raises PhotoError."""
         try:
             image = open_photo(photo, shrink_to=None if self.site_thumbnail else self.size, urls=self.allow_urls)
-            if self.site_thumbnail:
-                image = site_thumbnail(image)
+            image = site_thumbnail(image) if self.site_thumbnail else image
             return resize_and_crop(image, self.size, self.resample)
         except PhotoError:
             raise
@@ -162,8 +147,7 @@ class GeographEncoder:
 
     def _stream(self, photos: Iterator[Any], batch_size: int) -> Iterator[np.ndarray | PhotoError]:
         cores = torch.get_num_threads()
-        # One more than there are cores: while one waits for the disc, the others compute.
-        workers = cores + 1
+        workers = cores + 1  # while one waits for the disc, the others compute
         pool = ThreadPoolExecutor(workers, thread_name_prefix="geograph-encoder")
         pending: collections.deque = collections.deque()
         try:
@@ -185,7 +169,7 @@ class GeographEncoder:
         for photo in photos:
             try:
                 results.append(self.pixels(photo))
-            except PhotoError as error:
+            except PhotoError as error:  # the rest go on
                 results.append(error)
         good = [i for i, result in enumerate(results) if not isinstance(result, PhotoError)]
         if good:
@@ -205,8 +189,7 @@ def open_photo(photo: Any, shrink_to: int | None = None, urls: bool = True) -> I
         shrink_to: a JPEG may come out smaller, no edge shorter than twice this many pixels.
         urls: whether an address may be fetched.
 
-    Raises:
-        PhotoError, or one of Pillow's many exceptions: it cannot be decoded.
+    Raises PhotoError or one of Pillow's many exceptions where it cannot be decoded.
     """
     own = not isinstance(photo, Image.Image)  # the caller's image is never changed
     if not own:
@@ -245,9 +228,9 @@ def resize_and_crop(image: Image.Image, size: int, resample: int = Image.Resampl
 
 
 def site_thumbnail(image: Image.Image, size: int = 224) -> Image.Image:
-    """The Geograph site's thumbnail: centre square, resized, sharpened (100 %, radius 0.5, threshold 3), JPEG again.
+    """The site's thumbnail: centre square, resized, sharpened (100 %, radius 0.5, threshold 3), JPEG again.
 
-    The site's filter and JPEG quality are not published; bicubic and 85 stand in for them.
+    Its filter and JPEG quality are not published; bicubic and 85 stand in for them.
     """
     edge = min(image.size)
     left, top = (image.width - edge) // 2, (image.height - edge) // 2
@@ -264,14 +247,11 @@ def _read(photo: Any, urls: bool) -> bytes:
         raise PhotoError(f"{_name(photo)}: expected a path, an address, bytes, a PIL image or a NumPy array")
     if "://" not in str(photo) or isinstance(photo, Path):
         return Path(photo).read_bytes()
-    if not urls:
-        raise PhotoError(f"{photo}: addresses are not fetched here")
-    if not photo.lower().startswith(("http://", "https://")):
-        raise PhotoError(f"{photo}: only http and https are fetched")
+    if not urls or not photo.lower().startswith(("http://", "https://")):
+        raise PhotoError(f"{photo}: {'only http and https are fetched' if urls else 'addresses are not fetched here'}")
     opener = urllib.request.OpenerDirector()  # build_opener's would follow a redirection to ftp
     for name in HTTP_HANDLERS:
-        opener.add_handler(getattr(urllib.request, name + "Handler")())
-    opener.add_handler(urllib.request.HTTPErrorProcessor())
+        opener.add_handler(getattr(urllib.request, name)())
     with opener.open(photo, timeout=DOWNLOAD_TIMEOUT) as answer:
         data = answer.read(DOWNLOAD_LIMIT + 1)
     if len(data) > DOWNLOAD_LIMIT:
@@ -329,13 +309,8 @@ def _best_dtype(device: torch.device) -> torch.dtype:
 def _one_thread_each(pool: ThreadPoolExecutor, workers: int, cores: int):
     """Makes torch work with one thread in each of the pool's threads, and as before in all others."""
     ready = threading.Barrier(workers + 1)
-
-    def start():
-        torch.set_num_threads(1)
-        ready.wait()
-
     for _ in range(workers):
-        pool.submit(start)
+        pool.submit(lambda: (torch.set_num_threads(1), ready.wait()))
     ready.wait()
     torch.set_num_threads(cores)  # the threads' calls have also set what threads to come begin with
 
@@ -343,9 +318,7 @@ def _one_thread_each(pool: ThreadPoolExecutor, workers: int, cores: int):
 def _forward(tower, scale, shift, device: torch.device, dtype: torch.dtype) -> Callable[[torch.Tensor], torch.Tensor]:
     """The tower as a function of uint8 pixels [B, 224, 224, 3] that gives vectors [B, 512]."""
     if device.type == "cpu" and tower.config.hidden_act == "quick_gelu" and torch.backends.mkldnn.is_available():
-        with contextlib.suppress(
-            AttributeError, RuntimeError
-        ):  # this processor or torch cannot: transformers' own way
+        with contextlib.suppress(AttributeError, RuntimeError):  # this machine cannot: the tower itself then
             return FusedTower(tower, scale, shift, dtype)
     tower = tower.to(device, dtype)
     scale, shift = (x.to(device)[:, None, None] for x in (scale, shift))
@@ -361,8 +334,7 @@ class FusedTower:
     """A CLIP vision tower on a CPU, computing what transformers' does in fewer and larger steps.
 
     Weights are packed once as oneDNN wants them; query, key and value are one product; bias, activation and residual
-    happen inside the products; normalisation of the pixels is folded into the patch embedding; the last layer
-    computes the one row that is used.
+    happen inside the products; pixels are normalised by the patch embedding; the last layer computes one row.
     """
 
     def __init__(self, tower, scale: torch.Tensor, shift: torch.Tensor, dtype: torch.dtype):
