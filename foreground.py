@@ -85,7 +85,7 @@ def foreground_factor(
     said = np.zeros(len(candidates), dtype=bool) if scores is None else by_text(scores)
     factor = np.ones(len(rows), dtype=np.float32)
     factor[candidates[ruled | said]] = LOWERED
-    order = np.lexsort((candidates, -(ruled if scores is None else scores)))
+    order = np.lexsort((candidates, -(ruled.astype(float) if scores is None else scores)))
     listed = [
         {
             "gridimage_id": int(rows.gridimage_id[candidates[i]]),

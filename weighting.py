@@ -50,7 +50,7 @@ class WeightingArguments:
         if self.folds < 0 or self.folds == 1:
             raise ValueError(f"--folds is 0 (none) or at least 2, got {self.folds}")
         if self.clean_labels and not self.folds:
-            raise ValueError("--clean_labels needs --folds 2 or more: only unseen rows can be contradicted")
+            raise ValueError("--clean_labels needs --folds 2 or more (or say --clean_labels False)")
 
 
 @dataclass
