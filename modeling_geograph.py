@@ -109,6 +109,18 @@ class GeographModel(PreTrainedModel):
             )
 
     @classmethod
+    def from_pretrained(cls, *args, output_loading_info: bool = False, **kwargs):
+        """As `PreTrainedModel.from_pretrained`, but weights that the file lacks are not made up at random.
+
+        Raises:
+            ValueError: a missing weight, which would otherwise be a warning and a model that guesses.
+        """
+        model, loading = super().from_pretrained(*args, output_loading_info=True, **kwargs)
+        if missing := sorted(loading["missing_keys"]):
+            raise ValueError(f"{args[0] if args else 'the checkpoint'}: its weights lack {', '.join(missing)}")
+        return (model, loading) if output_loading_info else model
+
+    @classmethod
     def load_checkpoint(cls, path: str | Path) -> tuple["GeographModel", dict]:
         """An official `.pth` file → the model in evaluation mode, and the checkpoint as it was read.
 
