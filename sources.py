@@ -74,14 +74,14 @@ def _decompressed(source: str, raw) -> Iterator[bytes]:
     if magic != b"\x1f\x8b":
         yield from _chunks(raw)
         return
-    from isal import igzip  # three times zlib's speed
+    from isal import igzip, igzip_lib  # three times zlib's speed
 
     try:
         with igzip.GzipFile(fileobj=raw) as file:
             yield from _chunks(file)
     except EOFError:
         raise CommandError(f"{source}: cut short: its gzip stream ends early; fetch it again") from None
-    except (OSError, igzip.IsalError) as error:
+    except (OSError, igzip_lib.IsalError) as error:
         raise CommandError(f"{source}: damaged: {error}; fetch it again") from None
 
 
@@ -100,7 +100,8 @@ def _blocks(source: str, chunks: Iterator[bytes], tell) -> Iterator[Block]:
         size += len(chunk)
         if size < BLOCK_SIZE or b"\n" not in chunk:
             if size > LONGEST_LINE:
-                raise CommandError(f"{source}, line {line}: longer than {LONGEST_LINE >> 20} MiB; is this JSONL?")
+                limit = f"{LONGEST_LINE >> 20} MiB"
+                raise CommandError(f"{source}, from line {line} on: a line longer than {limit}; is this JSONL?")
             continue
         end = chunk.rfind(b"\n") + 1
         parts[-1], rest = chunk[:end], chunk[end:]
@@ -161,7 +162,7 @@ def download(url: str, sha256: str | None = None) -> Path:
                     progress(total=total, unit="B", description=name.split("-", 1)[1]) as bar,
                 ):
                     bar.update(have)
-                    for chunk in response.iter_bytes(CHUNK):
+                    for chunk in response.iter_raw():  # as it comes: what has arrived is kept
                         file.write(chunk)
                         bar.update(len(chunk))
         if total is not None and partial.stat().st_size != total:

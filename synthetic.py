@@ -3,13 +3,12 @@
 What a model learns from them means something, but nothing about photos. The same count and seed give the same rows.
 """
 
-import base64
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import pybase64
 
 DIM = 512
 # Tags in the order that the teacher scores them, with the shares of official v1 (drones raised, to have some).
@@ -18,6 +17,10 @@ SHARES = [0.133, 0.216, 0.235, 0.079, 0.328, 0.165, 0.025]
 TRUE_DRONE_SHARE = 0.3  # of the drone-like rows; the rest are tagged From Above
 SPLITS = ["tra"] * 8 + ["val", "tes"]
 ROWS_A_BLOCK = 1000
+
+LATENT = 48  # dimensions in which photos differ
+CLARITY = 3.0  # how far photos lie towards what their tags look like; 0 would put most near a boundary
+SECOND_TAG = 0.2  # the share of photos that look like two types
 
 
 @dataclass(frozen=True)
@@ -49,14 +52,14 @@ def parse_spec(spec: str) -> Setting:
     return setting
 
 
-def lines_of(spec: str, block_size: int = 0) -> Iterator[bytes]:
+def lines_of(spec: str) -> Iterator[bytes]:
     """`synthetic:N[:SEED]` → blocks of JSONL lines, as an official export holds them."""
     setting = parse_spec(spec)
     made = 0
     while made < setting.rows:
         count = min(ROWS_A_BLOCK, setting.rows - made)
         block = _block(setting, made)
-        yield b"".join(_line(block, row) for row in range(count))
+        yield "".join(_line(block, row) for row in range(count)).encode()
         made += count
 
 
@@ -66,15 +69,24 @@ class _Teacher:
     def __init__(self, seed: int):
         generator = np.random.default_rng([seed, 1])
         # Photos lie in a subspace, as CLIP's embeddings do, around a mean that all share.
-        self.basis = generator.standard_normal((48, DIM)).astype(np.float32) / np.sqrt(48)
+        self.basis = generator.standard_normal((LATENT, DIM)).astype(np.float32) / np.sqrt(LATENT)
         self.mean = (generator.standard_normal(DIM) * 0.22).astype(np.float32)
-        self.linear = generator.standard_normal((48, len(TAGS))) / np.sqrt(48)
-        self.bent = generator.standard_normal((48, len(TAGS))) / np.sqrt(48)
-        sample = self.scores(generator.standard_normal((20000, 48)))
+        self.linear = generator.standard_normal((LATENT, len(TAGS))) / np.sqrt(LATENT)
+        self.bent = generator.standard_normal((LATENT, len(TAGS))) / np.sqrt(LATENT)
+        sample = self.scores(self.photos(20000, generator))
         self.cut = np.array([np.quantile(sample[:, i], 1 - share) for i, share in enumerate(SHARES)])
 
+    def photos(self, count: int, generator: np.random.Generator) -> np.ndarray:
+        """Latent vectors, float32 [count, LATENT]: each around what one or two tags look like."""
+        towards = self.linear / np.linalg.norm(self.linear, axis=0)
+        share = np.array(SHARES) / sum(SHARES)
+        main, other = generator.choice(len(TAGS), (2, count), p=share)
+        pull = CLARITY * (towards[:, main] + 0.8 * towards[:, other] * (generator.random(count) < SECOND_TAG)).T
+        return (generator.standard_normal((count, LATENT), dtype=np.float32) + pull).astype(np.float32)
+
     def scores(self, latent: np.ndarray) -> np.ndarray:
-        return 2.6 * latent @ self.linear + 0.9 * (np.abs(latent) - 0.8) @ self.bent
+        """How much each photo looks like each tag, [n, 7]."""
+        return latent @ self.linear + 0.2 * (np.abs(latent) - 0.8) @ self.bent
 
 
 _teacher = lru_cache(maxsize=4)(_Teacher)
@@ -85,8 +97,8 @@ def _block(setting: Setting, first: int) -> dict:
     teacher = _teacher(setting.seed)
     generator = np.random.default_rng([setting.seed, 2, first])
     n = ROWS_A_BLOCK
-    latent = generator.standard_normal((n, 48)).astype(np.float32)
-    scores = teacher.scores(latent) + 0.35 * generator.standard_normal((n, len(TAGS)))
+    latent = teacher.photos(n, generator)
+    scores = teacher.scores(latent) + 0.05 * generator.standard_normal((n, len(TAGS)))
     cut = teacher.cut
     positive = scores > cut
     none = ~positive.any(axis=1)
@@ -95,8 +107,8 @@ def _block(setting: Setting, first: int) -> dict:
     rank = np.argsort(np.argsort(cut - scores, axis=1), axis=1)
     positive &= rank < 2
 
-    embedding = teacher.mean + latent @ teacher.basis * 0.38
-    embedding += 0.08 * generator.standard_normal((n, DIM)).astype(np.float32)
+    embedding = teacher.mean + latent @ teacher.basis * 0.35
+    embedding += 0.08 * generator.standard_normal((n, DIM), dtype=np.float32)
 
     far = positive[:, TAGS.index("Cross Grid")]
     exponent = np.where(far, generator.normal(9.5, 2.0, n), generator.normal(4.0, 2.2, n))
@@ -128,22 +140,14 @@ def _block(setting: Setting, first: int) -> dict:
     }
 
 
-def _line(block: dict, row: int) -> bytes:
+def _line(block: dict, row: int) -> str:
     tags = [tag for tag, on in zip(TAGS, block["positive"][row], strict=True) if on]
     drone = "From Drone" if block["true_drone"][row] else "From Above"
+    types = ",".join(drone if tag == "Drone" else tag for tag in tags)
     exponent = block["exponent"][row]
     distance = "Unknown" if block["unknown"][row] else "0" if exponent < 0 else str(2 ** int(exponent))
+    vector = pybase64.b64encode_as_string(block["embedding"][row])
     return (
-        json.dumps(
-            {
-                "gridimage_id": int(block["gridimage_id"][row]),
-                "types": ",".join(drone if tag == "Drone" else tag for tag in tags),
-                "distance": distance,
-                "embeddings": base64.b64encode(block["embedding"][row].tobytes()).decode(),
-                "weight": float(block["weight"][row]),
-                "split": SPLITS[block["split"][row]],
-            },
-            separators=(",", ":"),
-        ).encode()
-        + b"\n"
+        f'{{"gridimage_id":{block["gridimage_id"][row]},"types":"{types}","distance":"{distance}",'
+        f'"embeddings":"{vector}","weight":{block["weight"][row]},"split":"{SPLITS[block["split"][row]]}"}}\n'
     )
