@@ -172,6 +172,8 @@ def run_fresh(code: str, *args: str, where: str, cwd: str | None = None) -> None
         # Of errors that caused one another, the first tells the reason.
         reasons = re.findall(r"^[\w.]*Error: .*", done.stderr, re.MULTILINE)
         reason = (reasons or done.stderr.strip().splitlines()[-1:] or [f"status {done.returncode}"])[0]
+        for folder in args:  # a temporary one, which says nothing to anybody
+            reason = reason.replace(folder, where)
         raise CommandError(f"{where} does not load in a fresh process: {reason}")
 
 

@@ -209,7 +209,9 @@ def test_weights_must_fit_the_code(model):
     state = load_file(model / "model.safetensors")
     del state["fc.0.bias"]
     save_file(state, model / "model.safetensors", metadata={"format": "pt"})
-    assert "the weights do not fit the model" in refusal(model, "model")
+    answer = refusal(model, "model")
+    assert "does not load in a fresh process" in answer and "fc.0.bias" in answer
+    assert answer.count(str(model)) == 2 and "geograph-check" not in answer, "it names the folder, not a copy"
 
 
 @pytest.mark.parametrize(
