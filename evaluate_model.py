@@ -27,8 +27,13 @@ class EvaluateArguments:
         default=None,
         metadata={"help": "CLIP with a text tower, a Hub id or a folder: adds zero-shot CLIP as a baseline"},
     )
+    update_card: bool = field(
+        default=False, metadata={"help": "put report.md and two pictures into the model folder's README.md, too"}
+    )
 
     def __post_init__(self):
+        if self.update_card and not (Path(self.model) / "README.md").is_file():
+            raise ValueError(f"--update_card needs a model folder with a README.md, got {self.model!r}")
         if self.bootstrap < 100:
             raise ValueError(f"--bootstrap must be at least 100, got {self.bootstrap}")
         if self.split not in ("train", "validation", "test"):
@@ -52,6 +57,10 @@ def main() -> None:
     output = Path(args.output_dir)
     output.mkdir(parents=True, exist_ok=True)
     write(output, args, rows, judged, baselines, synthetic)
+    if args.update_card:
+        from report import update_card
+
+        update_card(Path(args.model), output)
     ours = next(iter(judged.values()))["figures"]
     low, high = next(iter(judged.values()))["intervals"]["f1_macro"]
     print(f"macro F1 {ours['f1_macro']:.4f} (95 % interval {low:.4f} to {high:.4f}) on {ours['n']:,} rows")

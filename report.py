@@ -1,12 +1,15 @@
 """`report.html`, which opens without a network, and `report.md`, a section for the model's card; both from metrics."""
 
 import base64
+import re
 from pathlib import Path
 
-from cli import whole_file
+from cli import CommandError, whole_file
 from repository import ROOT
 
 TEMPLATES = ROOT / "templates"
+# Where the report stands in a model's card.
+START, END, BEFORE = "<!-- evaluation -->", "<!-- end of evaluation -->", "\n## Beware\n"
 # Below it, an interval of a share near 0.8 is wider than ± 0.08: too wide for a plain yes.
 FEW_ANSWERS = 100
 PICTURES = {
@@ -38,6 +41,27 @@ def write_reports(output: Path, metrics: dict) -> None:
     for name in ("report.html", "report.md"):
         with whole_file(output / name) as file:
             file.write(environment.get_template(name).render(pictures=pictures, **values).strip() + "\n")
+
+
+def update_card(model: Path, output: Path) -> None:
+    """Puts `report.md` and its two telling pictures into the card of a model folder, in place of an earlier report.
+
+    Raises:
+        CommandError: the folder has no card, or one without the section Beware, before which the report goes.
+    """
+    card = model / "README.md"
+    text = card.read_text(encoding="utf-8") if card.is_file() else ""
+    text = re.sub(f"{START}.*?{END}\n+", "", text, flags=re.DOTALL)
+    if text.count(BEFORE) != 1:
+        raise CommandError(f"{card}: no card with one section {BEFORE.strip()!r} to put the report before")
+    parts = [START, (output / "report.md").read_text(encoding="utf-8").strip()]
+    for name in ("reliability.png", "distance_reliance.png"):
+        with whole_file(model / name, "wb") as file:
+            file.write((output / name).read_bytes())
+        parts.append(f"![{PICTURES[name]}]({name})")
+    section = "\n\n".join([*parts, END]) + "\n"
+    with whole_file(card) as file:
+        file.write(text.replace(BEFORE, f"\n{section}{BEFORE}"))
 
 
 def share(value: float | None, digits: int = 3) -> str:

@@ -89,12 +89,30 @@ def test_report_stands_alone(report):
     assert "other" in section
 
 
+def test_the_card_takes_the_report_and_only_the_last_one(report, tmp_path):
+    from report import BEFORE, START, update_card
+
+    folder, *_ = report
+    card = tmp_path / "README.md"
+    card.write_text(f"---\nlicense: cc-by-sa-4.0\n---\n# A model\n{BEFORE}\nOf the dog.\n")
+    update_card(tmp_path, folder / "report")
+    once = card.read_text()
+    update_card(tmp_path, folder / "report")
+    assert card.read_text() == once
+    assert once.count(START) == 1
+    assert once.index("In detail, with intervals") < once.index("## Beware")
+    assert once.endswith("Of the dog.\n")
+    for picture in re.findall(r"\]\((\w+\.png)\)", once):
+        assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
         (["--model", "nowhere"], 1, "no model there"),
         (["--model", "ours", "--dataset", "nowhere"], 1, "no such folder"),
         (["--model", "ours", "--split", "tset"], 2, "tset"),
+        (["--model", "nowhere", "--update_card"], 2, "README.md"),
     ],
 )
 def test_mistakes_are_one_line(report, arguments, status, message):
