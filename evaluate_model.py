@@ -196,7 +196,7 @@ def write(output: Path, args: EvaluateArguments, rows, judged: dict, baselines: 
 
     name, ours = next(iter(judged.items()))
     comparisons = {
-        other: evaluation.paired_difference(ours["samples"], found["samples"])
+        other: evaluation.paired_difference(ours, found)
         for other, found in {**dict(list(judged.items())[1:]), **baselines}.items()
     }
     shortcut = {model: found["shortcut"] for model, found in judged.items()}

@@ -151,21 +151,24 @@ def intervals(samples: dict[str, np.ndarray], figures: dict) -> dict:
     }
 
 
-def paired_difference(ours: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> dict:
-    """Ours minus the other's, on the same resamples: mean and 95 % interval; "sure" where it excludes 0."""
-    result = {}
-    for key in ("f1_macro", "f1_micro", "average_precision_macro", "loss"):
-        difference = ours[key] - other[key]
-        low, high = interval(difference)
-        result[key] = {"difference": float(difference.mean()), "interval": [low, high], "sure": not low <= 0 <= high}
-    per_class = interval(ours["f1"] - other["f1"])
-    means = (ours["f1"] - other["f1"]).mean(axis=0)
+def paired_difference(ours: dict, other: dict) -> dict:
+    """Ours minus the other's: the figures' difference, and its 95 % interval from the same resamples of both.
+
+    Args:
+        ours, other: `figures` of all rows and bootstrap `samples` of each. "sure": the interval excludes 0.
+    """
+
+    def compare(value: float, samples: np.ndarray) -> dict:
+        low, high = interval(samples)
+        return {"difference": float(value), "interval": [low, high], "sure": not low <= 0 <= high}
+
+    result = {
+        key: compare(ours["figures"][key] - other["figures"][key], ours["samples"][key] - other["samples"][key])
+        for key in ("f1_macro", "f1_micro", "average_precision_macro", "loss")
+    }
+    f1 = ours["samples"]["f1"] - other["samples"]["f1"]
     result["per_class_f1"] = {
-        name: {
-            "difference": float(means[i]),
-            "interval": per_class[i],
-            "sure": not per_class[i][0] <= 0 <= per_class[i][1],
-        }
+        name: compare(ours["figures"]["per_class"][name]["f1"] - other["figures"]["per_class"][name]["f1"], f1[:, i])
         for i, name in enumerate(CLASSES)
     }
     return result

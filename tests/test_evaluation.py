@@ -43,15 +43,27 @@ def test_resamples_give_scikit_learns_figures(answers):
         assert samples["average_precision"][i, 0] == pytest.approx(ap, abs=0.01)  # ties are broken one by one
 
 
-def test_an_interval_holds_the_figure_and_the_same_model_shows_no_difference(answers):
+def test_an_interval_holds_the_figure(answers):
     probability, targets = answers
     samples = evaluation.bootstrap(probability, targets, np.full(7, 0.5), np.ones(300), times=200)
     low, high = evaluation.interval(samples["f1_macro"])
     assert low < f1_score(targets, probability >= 0.5, average="macro") < high
-    same = evaluation.paired_difference(samples, samples)
+
+
+def test_differences_are_the_figures_own_and_the_same_model_shows_none(answers):
+    import evaluate_model
+
+    probability, targets = answers
+    half, rows = np.full(7, 0.5), made_rows(300)
+    ours = evaluate_model.judge_probabilities(probability, targets, half, rows, 100)
+    same = evaluation.paired_difference(ours, ours)
     assert same["f1_macro"] == {"difference": 0.0, "interval": [0.0, 0.0], "sure": False}
-    worse = evaluation.bootstrap(1 - probability, targets, np.full(7, 0.5), np.ones(300), times=200)
-    assert evaluation.paired_difference(samples, worse)["f1_macro"]["sure"]
+    worse = evaluate_model.judge_probabilities(1 - probability, targets, half, rows, 100)
+    found = evaluation.paired_difference(ours, worse)
+    assert found["f1_macro"]["sure"]
+    assert found["f1_macro"]["difference"] == ours["figures"]["f1_macro"] - worse["figures"]["f1_macro"]
+    low, high = found["per_class_f1"]["Extra"]["interval"]
+    assert low < found["per_class_f1"]["Extra"]["difference"] < high
 
 
 def test_wilson_is_the_published_interval():
