@@ -90,6 +90,9 @@ def main() -> None:
                 private=bool(args.hub_private_repo),
                 allow_synthetic=data_args.allow_synthetic,
             )
+    # Several processes: the others wait for the first, and a group left open aborts at exit.
+    trainer.accelerator.wait_for_everyone()
+    trainer.accelerator.end_training()
 
 
 def parse():
@@ -226,7 +229,8 @@ def finish(
         trainer.state.best_model_checkpoint = Path(best).name
     trainer.state.save_to_json(str(output / "trainer_state.json"))
     finishing.draw_learning_curve(trainer.state.log_history, output / "learning_curve.png")
-    finishing.write_model_card(model, output, judged, asdict(model_args) | asdict(label_args), results)
+    settings = asdict(model_args) | asdict(label_args) | {"clean_labels": trust.train_noise is not None}
+    finishing.write_model_card(model, output, judged, settings, results)
     (output / KEPT).unlink(missing_ok=True)
     write_json(output / FINISHED, results | {"epoch": trainer.state.epoch})
 

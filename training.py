@@ -8,6 +8,7 @@ import torch
 from transformers import Trainer, TrainingArguments
 from transformers.trainer_callback import EarlyStoppingCallback, PrinterCallback, ProgressCallback
 
+from cli import progress
 from labels import hide_distances, official_weights, scramble_cross_far, shuffle_distances, training_targets
 from modeling_geograph import weighted_bce
 from rows import Rows, read_parquet, splitmix64
@@ -119,7 +120,15 @@ class GeographTrainer(Trainer):
 
 
 class QuietProgress(ProgressCallback):
-    """The bar, without a printed dictionary each epoch."""
+    """One bar, on a terminal only, without a printed dictionary or a second bar each epoch."""
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        if state.is_world_process_zero:
+            self.training_bar = progress(total=state.max_steps, unit="step", description="training")
+        self.current_step = 0
+
+    def on_prediction_step(self, args, state, control, **kwargs):
+        pass
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if state.is_world_process_zero and self.training_bar is not None and logs and "eval_loss" in logs:
@@ -219,6 +228,7 @@ class GeographTrainingArguments(TrainingArguments):
     report_to: str = "none"
     remove_unused_columns: bool = False
     dataloader_pin_memory: bool = False
+    ddp_find_unused_parameters: bool | None = False
     restore_callback_states_from_checkpoint: bool = True
 
     def __post_init__(self):
