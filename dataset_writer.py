@@ -260,6 +260,6 @@ def row_groups(paths: list[Path]) -> Iterator[tuple[pa.Table, np.ndarray]]:
     for path in paths:
         with pq.ParquetFile(path, pre_buffer=False) as file:
             for group in range(file.num_row_groups):
-                table = file.read_row_group(group)
+                table = file.read_row_group(group, use_threads=False)  # one after another needs less memory
                 vectors = table["embedding"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
                 yield table.drop_columns("embedding"), vectors.reshape(-1, EMBEDDING_DIM)

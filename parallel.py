@@ -50,6 +50,10 @@ class ParserPool:
         return self
 
     def __exit__(self, *error) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the workers, whose memory others can use then."""
         self._pool.shutdown(cancel_futures=True)
 
     def parse(self, blocks: Iterable[Block]) -> Iterator[SourceRows]:

@@ -84,6 +84,7 @@ def build(args: PrepareArguments, folder: Path, pool: ParserPool) -> tuple[dict,
             ids.append(block.gridimage_id)
             tags.append(np.packbits(block.tags, axis=1))  # a byte a row: these stay in memory until the end
             splits.append(split)
+        pool.close()
         judge(args, reasons, read, args.max_rejected)
         ids, tags, splits = np.concatenate(ids), np.concatenate(tags), np.concatenate(splits)
         if not len(ids):
