@@ -39,11 +39,18 @@ def write_card(
         "split": split,
         "settings": settings,
         "results": results,
+        "recipes": recipe_comparison() if settings else None,
         "learning_curve": curve if (output / curve).is_file() else None,
         **sections,
     }
     with whole_file(output / "README.md") as file:
         file.write(fill_card(ROOT / "model_card.md", values))
+
+
+def recipe_comparison() -> str | None:
+    """The tables that benchmarks/quality.py wrote, without its note of how; None where it never ran."""
+    path = ROOT / "docs" / "quality.md"
+    return path.read_text(encoding="utf-8").partition("-->")[2].strip() if path.is_file() else None
 
 
 def _parameters(config) -> int:

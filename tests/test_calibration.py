@@ -34,8 +34,8 @@ def test_calibration_follows_the_weights(logits):
     targets = drawn(logits)
     targets[2000:] = 1 - targets[2000:]  # the second half is all wrong, and weighs nothing
     weight = torch.cat([torch.ones(2000), torch.zeros(2000)])
-    scale, bias = fit_calibration(logits, targets, weight)
-    assert torch.allclose(scale, torch.ones(7), atol=0.15)
+    scale, bias = fit_calibration(logits * 2, targets, weight)
+    assert torch.allclose(scale, torch.full((7,), 0.5), atol=0.1)
     assert torch.allclose(bias, torch.zeros(7), atol=0.2)
 
 
@@ -45,7 +45,15 @@ def test_calibration_leaves_a_class_of_few_rows_alone(logits):
     targets[: MINIMUM_SUPPORT - 1, 6] = 1
     scale, bias = fit_calibration(logits, targets)
     assert scale[6] == 1 and bias[6] == 0
+    scale, bias = fit_calibration(logits * 2, targets)
+    assert scale[6] == 1 and bias[6] == 0
     assert (scale[:6] != 1).all()
+
+
+def test_what_is_calibrated_is_left_alone(logits):
+    """A fit to 800 rows would only add its own error."""
+    scale, bias = fit_calibration(logits[:800], drawn(logits)[:800])
+    assert (scale == 1).sum() >= 6 and (bias == 0).sum() >= 6
 
 
 def test_folding_changes_the_logits_as_asked_and_nothing_else():
