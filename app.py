@@ -27,6 +27,26 @@ Photos on [Geograph Britain and Ireland](https://www.geograph.org.uk) are © the
 Limited. Code: Apache-2.0. The example pictures were drawn by a program. Nothing that you upload is kept.
 """
 
+# Gradio's own greys and blues are too faint to read for many: at least 4.5 : 1 (WCAG 2.2, AA), on light and on dark.
+CONTRAST = {
+    "block_label_text_color": "#0b3d6e",
+    "block_label_text_color_dark": "#dbeafe",
+    "block_title_text_color": "#0b3d6e",
+    "block_title_text_color_dark": "#dbeafe",
+    "block_info_text_color": "#4b5563",
+    "block_info_text_color_dark": "#cbd5e1",
+    "input_placeholder_color": "#5f6b7a",
+    "input_placeholder_color_dark": "#a3adbb",
+    "button_primary_background_fill": "#0b5394",
+    "button_primary_background_fill_hover": "#083d6d",
+    "button_primary_background_fill_dark": "#0b5394",
+    "button_primary_background_fill_hover_dark": "#083d6d",
+    "button_primary_text_color": "#ffffff",
+    "button_primary_text_color_dark": "#ffffff",
+    "body_text_color_subdued": "#4b5563",
+    "body_text_color_subdued_dark": "#cbd5e1",
+}
+
 SYNTHETIC = (
     '<div class="gt"><p class="gt-banner" role="note"><strong>Made-up knowledge.</strong> This model learnt from '
     "synthetic rows, to try the software on. What it says of photos means nothing.</p></div>"
@@ -190,7 +210,6 @@ def build(space: Any):
                         placeholder="51.5074, -0.1283", elem_id="viewpoint",
                     )  # fmt: skip
                 gps = gr.Markdown(elem_id="gps")
-                photo_examples(gr, [photo, distance, subject, viewpoint])
             with gr.Column(scale=6, min_width=300):
                 answer = gr.HTML(
                     '<div class="gt"><p>The answer appears here.</p></div>', elem_id="answer", label="Answer"
@@ -200,6 +219,7 @@ def build(space: Any):
                     label="What if the distance were another? (0: none, then doubling from 1 m; 22: not known)",
                 )  # fmt: skip
                 plot = gr.HTML(elem_id="plot", label="The answer at every distance")
+        photo_examples(gr, [photo, distance, subject, viewpoint])
         with gr.Accordion("Many photos at once", open=False):
             files = gr.File(
                 label="Photos", file_count="multiple", file_types=["image"], type="filepath", elem_id="files"
@@ -268,7 +288,7 @@ def launch(page, **options: Any):
     import space_view as view
 
     fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
-    theme = gr.themes.Soft(primary_hue="blue", **fonts)
+    theme = gr.themes.Soft(primary_hue="blue", **fonts).set(**CONTRAST)
     host = os.environ.get("GRADIO_SERVER_NAME", "0.0.0.0" if os.environ.get("SPACE_ID") else "127.0.0.1")  # noqa: S104
     return page.launch(
         server_name=host, max_file_size=MAX_UPLOAD, theme=theme, css=view.STYLE, show_error=True,

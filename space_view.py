@@ -23,13 +23,13 @@ STYLE = """
 .gt-types li { background: #0b5394; color: #fff; border-radius: 1rem; padding: .2rem .9rem; font-weight: 600; }
 .gt-why { margin: 0 0 1rem; }
 .gt-bars { list-style: none; margin: 0; padding: 0; }
-.gt-bars li { display: grid; grid-template-columns: 7rem 1fr 3.6rem; gap: .6rem; align-items: center; margin: .25rem 0; }
+.gt-bars li { display: grid; grid-template-columns: 7rem 1fr 4.2rem; gap: .6rem; align-items: center; margin: .25rem 0; }
 .gt-track { position: relative; height: 1.1rem; background: color-mix(in srgb, currentColor 12%, transparent);
   border-radius: .25rem; }
 .gt-fill { position: absolute; inset: 0 auto 0 0; background: #5b8db8; border-radius: .25rem; }
 .gt-on .gt-fill { background: #0b6fc2; } .gt-on .gt-name, .gt-on .gt-value { font-weight: 700; }
 .gt-mark { position: absolute; top: -.2rem; bottom: -.2rem; width: 2px; background: currentColor; }
-.gt-value { text-align: right; font-variant-numeric: tabular-nums; }
+.gt-value { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 .gt-note, .gt-banner { border-left: .3rem solid #b45f06; padding: .5rem .9rem; margin: .6rem 0;
   background: color-mix(in srgb, #b45f06 12%, transparent); }
 .gt-small { font-size: .875rem; opacity: .85; }
@@ -41,7 +41,7 @@ STYLE = """
 .gt th, .gt td { text-align: left; padding: .35rem .6rem; border-bottom: 1px solid color-mix(in srgb, currentColor 25%, transparent); }
 .gt td img { max-height: 4.5rem; border-radius: .25rem; }
 .gt a { color: inherit; text-decoration: underline; }
-@media (max-width: 480px) { .gt-bars li { grid-template-columns: 5.6rem 1fr 3.2rem; gap: .4rem; } }
+@media (max-width: 480px) { .gt-bars li { grid-template-columns: 5.6rem 1fr 4rem; gap: .4rem; } }
 """
 
 
@@ -57,13 +57,7 @@ def distance_name(bucket: int) -> str:
 
 
 def _metres(metres: int) -> str:
-    return (
-        f"{metres} m"
-        if metres < 1000
-        else f"{metres / 1000:.3g} km"
-        if metres < 10_000
-        else f"{metres / 1000:,.0f} km"
-    )
+    return f"{metres:,} m" if metres < 10_000 else f"{metres / 1000:,.0f} km"
 
 
 def percent(value: float) -> str:
