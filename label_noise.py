@@ -19,6 +19,9 @@ UNLIKELY = 0.1
 SURE = 0.5
 # What a doubtful row's weight is multiplied by: not 0, since the model may be wrong.
 LOWERED = 0.1
+# Rows of a class with less than this share of all keep their weight, though they are listed: there are too few to
+# lose, and the model, which saw as few, is no judge of them.
+RARE = 0.02
 PHOTO_PAGE = "https://www.geograph.org.uk/photo/{}"
 
 
@@ -37,7 +40,9 @@ def doubtful(probabilities: np.ndarray, targets: np.ndarray) -> np.ndarray:
 
 def noise_factor(probabilities: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """What to multiply the rows' weights by, float32 [N]."""
-    return np.where(doubtful(probabilities, targets), LOWERED, 1.0).astype(np.float32)
+    given = targets > 0.5
+    rare = given[:, given.mean(axis=0) < RARE].any(axis=1)
+    return np.where(doubtful(probabilities, targets) & ~rare, LOWERED, 1.0).astype(np.float32)
 
 
 def suggestions(rows: Rows, probabilities: np.ndarray, targets: np.ndarray) -> list[dict]:

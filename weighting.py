@@ -136,4 +136,6 @@ def _doubt(trust: Trust, train: Rows, validation: Rows | None, on_validation, la
         listed += suggestions(rows, probabilities, targets)
     listed.sort(key=lambda entry: (-entry["probability"], entry["gridimage_id"]))
     write_suggestions(output / NOISE_LIST, listed)
-    cli.say(f"label noise: {len(listed):,} rows are contradicted and weigh less; {output / NOISE_LIST}")
+    cli.say(
+        f"label noise: {len(listed):,} rows are contradicted: they weigh less, and {output / NOISE_LIST} lists them"
+    )

@@ -37,6 +37,14 @@ def test_an_unlikely_rare_type_alone_is_not_doubtful():
     assert not doubtful(said, given).any()
 
 
+def test_rows_of_a_rare_class_are_listed_but_keep_their_weight():
+    given = one_hot(["Aerial"] * 98 + ["Inside"] * 3 + ["From Drone"])
+    said = sure_of(["Aerial"] * 98 + ["Inside"] * 2 + ["Aerial"] * 2)
+    said[100:, CLASSES.index("Aerial")] = 0.97
+    assert np.flatnonzero(doubtful(said, given)).tolist() == [100, 101]
+    assert np.flatnonzero(noise_factor(said, given) < 1).tolist() == [100]
+
+
 def test_as_sure_as_of_that_class_s_own_rows():
     given = one_hot(["Aerial"] * 9 + ["Inside"])
     said = sure_of(["Aerial"] * 9 + ["Aerial"], p=0.9)
