@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import IO, Any, NoReturn
 
 from tqdm import tqdm
-from transformers import HfArgumentParser
 
 # Set it to see the traceback behind an error's one line.
 TRACEBACK_VARIABLE = "GEOGRAPH_TRACEBACK"
@@ -25,6 +24,8 @@ def parse_flags(*dataclasses: type, description: str, args: list[str] | None = N
     Wrong usage, a value that a dataclass's `__post_init__` refuses with a ValueError included, ends the
     program with status 2 and argparse's one line.
     """
+    from transformers import HfArgumentParser  # here, since worker processes import this file, too
+
     parser = HfArgumentParser(dataclasses, description=description.strip())
     try:
         return parser.parse_args_into_dataclasses(args, look_for_args_file=False)

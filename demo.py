@@ -1,4 +1,4 @@
-"""The last step of `make demo`: loads the trained model as users do and tells the types of one photo of the test split.
+"""The last step of `make demo`: loads the trained model as users do, and tells the types of one test photo.
 
 python demo.py FOLDER    (the folder that `make demo` filled)
 """
