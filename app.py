@@ -29,6 +29,27 @@ Limited. Code: Apache-2.0. The example pictures were drawn by a program. Nothing
 
 # Gradio's own greys and blues are too faint to read for many: at least 4.5 : 1 (WCAG 2.2, AA), on light and on dark.
 CONTRAST = {
+    "body_background_fill": "#f3f6f9",
+    "body_background_fill_dark": "#0f1720",
+    "block_background_fill": "#ffffff",
+    "block_background_fill_dark": "#18222e",
+    "border_color_primary": "#c3ccd6",
+    "border_color_primary_dark": "#3a4858",
+    "input_background_fill": "#ffffff",
+    "input_background_fill_dark": "#0f1720",
+    "input_border_width": "1px",
+    "input_border_color": "#7a8796",
+    "input_border_color_dark": "#7a8796",
+    "input_shadow": "none",
+    "link_text_color": "#0b5394",
+    "link_text_color_dark": "#8ac0f5",
+    "link_text_color_visited": "#0b5394",
+    "link_text_color_visited_dark": "#8ac0f5",
+    "color_accent": "#0b5394",
+    "slider_color": "#0b5394",
+    "slider_color_dark": "#6cb0f0",
+    "block_label_background_fill_dark": "#1e3a5f",
+    "block_title_background_fill_dark": "#1e3a5f",
     "block_label_text_color": "#0b3d6e",
     "block_label_text_color_dark": "#dbeafe",
     "block_title_text_color": "#0b3d6e",
@@ -51,6 +72,16 @@ SYNTHETIC = (
     '<div class="gt"><p class="gt-banner" role="note"><strong>Made-up knowledge.</strong> This model learnt from '
     "synthetic rows, to try the software on. What it says of photos means nothing.</p></div>"
 )
+
+
+# Screen readers hear a new answer; on a phone, where it appears below the questions, it is brought into view.
+ANNOUNCE = (
+    "() => { for (const id of ['answer', 'gps']) document.getElementById(id)?.setAttribute('aria-live', 'polite') }"
+)
+SHOW_ANSWER = """() => {
+  const answer = document.getElementById('answer');
+  if (answer.getBoundingClientRect().top > window.innerHeight - 120) answer.scrollIntoView({block: 'start'});
+}"""
 
 
 @dataclass
@@ -146,14 +177,14 @@ def build(space: Any):
             raise gr.Error("Choose photos first.", duration=None, print_exception=False)
         return told(lambda: view.many(*space.many(files), space.classes))
 
-    def on_upload(photo, viewpoint):
-        """The photo's GPS tag fills the viewpoint in, unless something stands there."""
-        if photo is None or (viewpoint or "").strip():
-            return gr.skip(), gr.skip()
+    def on_photo_changed(photo, viewpoint, filled):
+        """The photo's GPS tag fills the viewpoint in, unless a visitor wrote something there."""
         from space_model import viewpoint_in
 
-        place = viewpoint_in(photo)
-        return (place, f"Viewpoint {place} taken from the photo's GPS tag.") if place else (gr.skip(), "")
+        if (viewpoint or "").strip() not in ("", filled):
+            return gr.skip(), "", ""
+        place = (viewpoint_in(photo) if photo else None) or ""
+        return place, f"Viewpoint {place} taken from the photo's GPS tag." if place else "", place
 
     def classify(photo: str, distance: str = "", subject: str = "", viewpoint: str = "") -> dict:
         """The types of a photo.
@@ -178,48 +209,54 @@ def build(space: Any):
         gr.Markdown("# What type of photo is it?\nDrop a photo of Britain or Ireland, say what you know of its place, "
                     "and see the Geograph types to submit, and why.")  # fmt: skip
         if space.config.synthetic:
-            gr.HTML(SYNTHETIC)
+            gr.HTML(SYNTHETIC, padding=False)
         state = gr.State(None, time_to_live=HOUR)
+        filled = gr.State("", time_to_live=HOUR)  # the viewpoint that a GPS tag gave
+        distance = gr.Textbox(
+            label="Distance to the subject, in metres", elem_id="distance", placeholder="16", render=False,
+            info="Blank: from the two points below, else not known",
+        )  # fmt: skip
+        subject = gr.Textbox(
+            label="Subject", info="Grid reference, or latitude, longitude", placeholder="TQ 3003 8048",
+            elem_id="subject", render=False,
+        )  # fmt: skip
+        viewpoint = gr.Textbox(
+            label="Viewpoint: where the photographer stood", info="The same, or from the photo's GPS tag",
+            placeholder="51.5074, -0.1283", elem_id="viewpoint", render=False,
+        )  # fmt: skip
         with gr.Row(equal_height=False):
             with gr.Column(scale=5, min_width=300):
                 with gr.Tabs():
-                    with gr.Tab("A photo"):
+                    with gr.Tab("A photo") as photo_tab:
                         photo = gr.Image(
                             label="Photo", type="filepath", image_mode=None, sources=["upload", "clipboard"],
                             height=300, elem_id="photo",
                         )  # fmt: skip
-                        ask_photo = gr.Button("Tell its types", variant="primary", elem_id="ask-photo")
-                    with gr.Tab("An embedding"):
+                        photo_examples(gr, [photo, distance, subject, viewpoint])
+                    with gr.Tab("An embedding") as row_tab:
                         row = gr.Textbox(
                             label="One source row, as JSON", lines=5, max_lines=8, elem_id="row",
                             placeholder='{"gridimage_id": 7706259, "distance": "16", "embeddings": "yZWovqO…"}',
                         )  # fmt: skip
-                        ask_row = gr.Button("Tell its types", variant="primary", elem_id="ask-row")
                         row_examples(gr, row)
                 with gr.Group():
-                    distance = gr.Textbox(
-                        label="Distance to the subject, in metres", elem_id="distance",
-                        info="Blank: from the two points below, else not known",
-                    )  # fmt: skip
-                    subject = gr.Textbox(
-                        label="Subject", info="Grid reference, or latitude, longitude",
-                        placeholder="TQ 3003 8048", elem_id="subject",
-                    )  # fmt: skip
-                    viewpoint = gr.Textbox(
-                        label="Viewpoint: where the photographer stood", info="The same, or from the photo's GPS tag",
-                        placeholder="51.5074, -0.1283", elem_id="viewpoint",
-                    )  # fmt: skip
+                    distance.render()
+                    subject.render()
+                    viewpoint.render()
                 gps = gr.Markdown(elem_id="gps")
+                ask_photo = gr.Button("Tell its types", variant="primary", elem_id="ask-photo")
+                ask_row = gr.Button("Tell its types", variant="primary", elem_id="ask-row", visible=False)
             with gr.Column(scale=6, min_width=300):
                 answer = gr.HTML(
-                    '<div class="gt"><p>The answer appears here.</p></div>', elem_id="answer", label="Answer"
-                )
+                    '<div class="gt"><p class="gt-empty">The answer appears here.</p></div>',
+                    elem_id="answer", label="Answer", padding=False,
+                )  # fmt: skip
                 slider = gr.Slider(
                     0, space.config.num_distance_buckets - 1, step=1, value=22, visible=False, elem_id="slider",
-                    label="What if the distance were another? (0: none, then doubling from 1 m; 22: not known)",
+                    label="What if the distance were another?",
+                    info="0 is none; 1 is 1 m, and each step doubles it; 22 is not known",
                 )  # fmt: skip
-                plot = gr.HTML(elem_id="plot", label="The answer at every distance")
-        photo_examples(gr, [photo, distance, subject, viewpoint])
+                plot = gr.HTML(elem_id="plot", label="The answer at every distance", padding=False)
         with gr.Accordion("Many photos at once", open=False):
             files = gr.File(
                 label="Photos", file_count="multiple", file_types=["image"], type="filepath", elem_id="files"
@@ -232,12 +269,22 @@ def build(space: Any):
             refuse_addresses(gr, component)
         answers = [answer, plot, slider, state]
         private = {"api_visibility": "private"}
-        ask_photo.click(on_photo, [photo, distance, subject, viewpoint], answers, **private)
-        ask_row.click(on_row, [row, distance, subject, viewpoint], answers, **private)
+        script = private | {"fn": None, "queue": False}
+        page.load(js=ANNOUNCE, **script)
+        for tab, is_photo in ((photo_tab, True), (row_tab, False)):
+            tab.select(
+                lambda is_photo=is_photo: (gr.Button(visible=is_photo), gr.Button(visible=not is_photo)),
+                None, [ask_photo, ask_row], queue=False, **private,
+            )  # fmt: skip
+        asked_photo = ask_photo.click(on_photo, [photo, distance, subject, viewpoint], answers, **private)
+        asked_row = ask_row.click(on_row, [row, distance, subject, viewpoint], answers, **private)
+        for asked in (asked_photo, asked_row):
+            asked.success(js=SHOW_ANSWER, **script)
         slider.input(
             on_slider, [slider, state], [answer, plot], show_progress="hidden", trigger_mode="always_last", **private
         )
-        photo.upload(on_upload, [photo, viewpoint], [viewpoint, gps], **private)
+        for changed in (photo.upload, photo.clear):
+            changed(on_photo_changed, [photo, viewpoint, filled], [viewpoint, gps, filled], **private)
         ask_many.click(on_many, [files], [table], **private)
         # What programs call; the page itself shows more than they need.
         result = gr.JSON(visible=False)
@@ -257,6 +304,7 @@ def photo_examples(gr, inputs: list) -> None:
         gr.Examples(
             [[str(path), *place] for path, place in zip(pictures, places, strict=False)],
             inputs, label="Examples (drawn by a program)", cache_examples=False, api_visibility="private",
+            example_labels=["A church, two points", "Hills, 2 km away", "A plaque, 1 m away"][: len(pictures)],
         )  # fmt: skip
 
 

@@ -42,6 +42,7 @@ def folder(tmp_path_factory):
     exif = image.getexif()
     exif.get_ifd(0x8825).update({1: "N", 2: (51, 30, 28.34), 3: "W", 4: (0, 7, 40.0)})
     image.save(folder / "in_london.jpg", exif=exif)
+    image.save(folder / "nowhere.jpg")
     (folder / "no_photo.jpg").write_bytes(b"no photo at all")
     return folder
 
@@ -245,6 +246,21 @@ def test_the_page(browser, address, folder, size):
     one("#ask-photo").click()
     message = wait_for(browser, lambda: one(".toast-body, [data-testid=toast-body]").text, "message")
     assert "subject" in message
+
+    one(".toast-close").click()
+    wait_for(browser, lambda: not browser.find_elements(By.CSS_SELECTOR, ".toast-body"), "closed message")
+
+    # What one photo's GPS tag filled in does not stay for the next photo.
+    one("#photo button[aria-label='Clear'], #photo button[aria-label='Remove Image']").click()
+    wait_for(
+        browser, lambda: not one("#viewpoint textarea, #viewpoint input").get_attribute("value"), "empty viewpoint"
+    )
+    wait_for(browser, lambda: one("#photo input[type=file]"), "upload").send_keys(str(folder / "nowhere.jpg"))
+    wait_for(browser, lambda: one("#photo img"), "second photo")
+    subject.send_keys(Keys.CONTROL, "a")
+    subject.send_keys(Keys.BACKSPACE)
+    one("#ask-photo").click()
+    wait_for(browser, lambda: "long view" in one("#answer .gt-why").text, "answer without coordinates")
 
     wide = browser.execute_script("return document.documentElement.scrollWidth > window.innerWidth + 1")
     assert not wide, "the page is wider than the screen"
