@@ -98,7 +98,10 @@ def main() -> None:
     quiet_and_private()
     from space_model import SpaceModel
 
-    page = build(SpaceModel(args.model or model_beside(), args.vision_model))
+    name = args.model or model_beside()
+    if not Path(name).is_dir() and not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
+        raise cli.CommandError(f"{name}: no such model folder; train.py makes one")
+    page = build(SpaceModel(name, args.vision_model))
     launch(page, server_port=args.port)
 
 
