@@ -1,5 +1,6 @@
 """The dataset's card and its picture, counted from the very rows that were written."""
 
+import importlib
 from collections import Counter
 from copy import deepcopy
 from pathlib import Path
@@ -14,6 +15,12 @@ from sources import SPLITS
 TEMPLATE = Path(__file__).resolve().parent / "dataset_card.md"
 
 SIZE_CATEGORIES = ["n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M"]
+
+
+def load_libraries() -> None:
+    """Imports what the card and its picture need, so that a thread can do it beforehand."""
+    for name in ("huggingface_hub.repocard", "jinja2", "matplotlib.backends.backend_agg", "matplotlib.figure"):
+        importlib.import_module(name)
 
 
 def write_card(

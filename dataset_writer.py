@@ -21,7 +21,7 @@ from sources import SPLITS
 
 ROW_GROUP_ROWS = 4096  # 8 MB of embeddings: well under the viewer's limits, and little to hold in memory
 SHARD_ROWS = 200_000  # about 410 MB a file
-WRITES_WAITING = 2  # row groups on their way to the disk
+WRITES_WAITING = 1  # row groups on their way to the disk
 
 METADATA_KEY = b"geograph"
 VERSION = "1.0.0"

@@ -8,7 +8,9 @@ them, `-` for standard input, or `synthetic:N[:SEED]`. Bad rows go to `rejected.
 """
 
 import json
+import re
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -22,6 +24,8 @@ from rows import Rejected, SourceRows
 ENOUGH_TO_JUDGE = 1000
 # Beyond this share among the first rows nothing good can come: stop at once rather than after hours.
 HOPELESS = 0.9
+# Where what is particular to one row begins in a reason.
+PARTICULARS = re.compile(r"[:;,'\"\[{(]|-?\d| (?:None|True|False)\b| such as ")
 
 
 @dataclass
@@ -62,10 +66,12 @@ def build(args: PrepareArguments, folder: Path, pool: ParserPool) -> tuple[dict,
     """Reads all sources into `folder`; returns what the card counts, and the bad rows by reason."""
     import numpy as np
 
-    from dataset_card import write_card
+    from dataset_card import load_libraries, write_card
     from dataset_folder import SeenIds, keep_new, select, splits_of
     from dataset_writer import DatasetWriter
 
+    # The card's libraries take half a second to load: meanwhile the workers parse.
+    threading.Thread(target=load_libraries, daemon=True).start()
     synthetic = any(is_made_up(source) for source in args.source)
     seen, reasons = SeenIds(), Counter()
     ids, tags, splits, read = [], [], [], 0
@@ -143,7 +149,7 @@ def judge(args: PrepareArguments, reasons: Counter, read: int, allowed: float) -
 
 def kind_of(reason: str) -> str:
     """A reason without its particulars, to count by."""
-    return reason.split(":")[0].split(";")[0].split(" '")[0]
+    return PARTICULARS.split(reason)[0].strip()
 
 
 def report(args: PrepareArguments, output: Path, counts: dict, rejected: Counter) -> None:
