@@ -35,7 +35,7 @@ demo: install
 	$(PY) train.py --dataset $(DEMO)/geograph-types --dataset_config small \
 		--output_dir $(DEMO)/geograph-type-classifier --overwrite_output_dir
 	$(PY) evaluate_model.py --model $(DEMO)/geograph-type-classifier --dataset $(DEMO)/geograph-types \
-		--dataset_config small --split test --output_dir $(DEMO)/report
+		--dataset_config small --split test --output_dir $(DEMO)/report --update_card
 	$(PY) demo.py $(DEMO)
 
 app: install
