@@ -30,12 +30,18 @@ def parquet_blocks(path: Path, source: str) -> Iterator[SourceRows]:
         needed = ("gridimage_id", "types", "distance", "embedding")
         if missing := [name for name in needed if name not in names]:
             raise CommandError(f"{source}: no column {missing[0]!r}; expected a file that prepare_dataset.py made")
-        split = next((i for i, name in enumerate(SPLITS) if path.name.startswith(name)), NO_SPLIT)
+        split = split_named(source)
         columns = [c for c in (*needed, "weight", "title") if c in names]
         line = 1
         for batch in file.iter_batches(2048, columns=columns):
             yield _checked(batch, source, line, split)
             line += len(batch)
+
+
+def split_named(source: str) -> int:
+    """The split that a file's or an address's name says, as an index into `SPLITS`, or NO_SPLIT."""
+    name = source.split("?")[0].rsplit("/", 1)[-1].removesuffix(".parquet").partition("-")[0]
+    return SPLITS.index(name) if name in SPLITS else NO_SPLIT
 
 
 def _checked(batch, source: str, first_line: int, split: int) -> SourceRows:

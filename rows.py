@@ -144,7 +144,7 @@ def parse_embedding(text: object) -> bytes:
     except ValueError:
         raise ValueError("embeddings are not base64") from None
     if len(data) != EMBEDDING_BYTES:
-        raise ValueError(f"embeddings are {len(data)} bytes, expected {EMBEDDING_BYTES} (512 float32)")
+        raise ValueError(f"embeddings of a wrong length: {len(data)} bytes, expected {EMBEDDING_BYTES} (512 float32)")
     return data
 
 

@@ -50,7 +50,7 @@ def line_blocks(source: str) -> Iterator[Block]:
         yield from _blocks(source, lines_of(source), lambda: 0)
         return
     if source == "-":
-        yield from _blocks("-", _chunks(sys.stdin.buffer), lambda: 0)
+        yield from _blocks("-", _decompressed("-", sys.stdin.buffer), lambda: 0)
         return
     path = local_path(source)
     try:
@@ -69,9 +69,7 @@ def local_path(source: str) -> Path:
 
 def _decompressed(source: str, raw) -> Iterator[bytes]:
     """The bytes of a file, decompressed where they begin as gzip does."""
-    magic = raw.read(2)
-    raw.seek(0)
-    if magic != b"\x1f\x8b":
+    if raw.peek(2)[:2] != b"\x1f\x8b":
         yield from _chunks(raw)
         return
     from isal import igzip, igzip_lib  # three times zlib's speed

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import ROOT
 
+from prepare_dataset import kind_of
 from rows import TAGS, read_parquet, splitmix64
 from synthetic import lines_of
 
@@ -227,6 +228,26 @@ def test_bad_rows_are_set_aside_and_counted(tmp_path):
     assert "1 impossible distance" in closing
     assert "3 rows were rejected" in (out / "README.md").read_text()
     assert sum(map(len, ids_in(out, "large").values())) == 20
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind"),
+    [
+        ("impossible distance -4; expected '', 0", "impossible distance"),
+        ("bad gridimage_id None; expected a whole number above 0", "bad gridimage_id"),
+        ("embeddings of a wrong length: 3 bytes, expected 2048 (512 float32)", "embeddings of a wrong length"),
+        ("unknown tag 'Foo'; known are Aerial", "unknown tag"),
+        ("duplicate gridimage_id; the first row counts", "duplicate gridimage_id"),
+    ],
+)
+def test_reasons_are_counted_without_their_particulars(reason, kind):
+    assert kind_of(reason) == kind
+
+
+def test_standard_input_may_be_compressed(tmp_path):
+    lines = b"".join(lines_of("synthetic:30"))
+    assert prepare("--source", "-", "--output_dir", tmp_path / "out", stdin=gzip.compress(lines)).returncode == 0
+    assert sum(map(len, ids_in(tmp_path / "out", "large").values())) == 30
 
 
 def left_in(folder: Path) -> list[str]:
