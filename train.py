@@ -32,6 +32,13 @@ class ModelArguments:
     calibrate: bool = field(default=True, metadata={"help": "fold a calibration into the last layer at the end"})
     tune_thresholds: bool = field(default=True, metadata={"help": "tune each class's threshold on validation"})
 
+    def __post_init__(self):
+        as_flags(self.recipe)  # an unknown one is refused
+        if self.hidden_dim is not None and self.hidden_dim < 1:
+            raise ValueError(f"--hidden_dim must be at least 1, got {self.hidden_dim}")
+        if self.dropout is not None and not 0 <= self.dropout < 1:
+            raise ValueError(f"--dropout must be at least 0 and below 1, got {self.dropout}")
+
 
 @dataclass
 class DataArguments:
@@ -49,7 +56,8 @@ def main() -> None:
     output = Path(args.output_dir)
     # Trainer itself would push every checkpoint, unfinished and unchecked; hub.py publishes once, at the end.
     push_to_hub, args.push_to_hub = args.push_to_hub, False
-    checkpoint = start_or_resume(output, data_args, [model_args, data_args, label_args, weighting_args, args])
+    settings = settings_of([model_args, data_args, label_args, weighting_args, args])
+    checkpoint = start_or_resume(output, data_args, settings)
     import evaluate
     from transformers.trainer_callback import ProgressCallback
     from transformers.utils import logging
@@ -63,6 +71,9 @@ def main() -> None:
     model = make(args.seed)
     if push_to_hub and model.config.synthetic and not data_args.allow_synthetic:
         raise cli.CommandError(f"{data_args.dataset} holds synthetic rows: say --allow_synthetic, or do not push")
+    if validation is None and args.eval_strategy != "no":
+        raise cli.CommandError(f"{data_args.dataset}: no validation rows; --eval_strategy no trains without")
+    begin(output, settings)
     trust = weigh(train, validation, make, weighting_args, label_args, args, data_args.patience, output, model.config)
     metric = evaluate.load(str(training.METRIC), keep_in_memory=True)
     trainer = training.GeographTrainer(
@@ -108,11 +119,10 @@ def parse():
         ModelArguments, DataArguments, LabelArguments, WeightingArguments, GeographTrainingArguments,
         description=__doc__, args=[*flags, *arguments],
     )  # fmt: skip
-    as_flags(parsed[0].recipe)  # an unknown one is refused
     return parsed
 
 
-def start_or_resume(output: Path, data_args: DataArguments, arguments: list) -> str | None:
+def start_or_resume(output: Path, data_args: DataArguments, settings: dict) -> str | None:
     """The checkpoint to go on from, or None in a fresh folder.
 
     Raises:
@@ -122,31 +132,39 @@ def start_or_resume(output: Path, data_args: DataArguments, arguments: list) -> 
 
     from weighting import KEPT
 
-    settings = settings_of(arguments)
     if data_args.overwrite_output_dir and output.exists():
         names = (FINISHED, SETTINGS, KEPT, "model.safetensors")
         for path in [*output.glob("checkpoint-*"), *(output / name for name in names)]:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     known = json.loads((output / SETTINGS).read_text()) if (output / SETTINGS).is_file() else None
-    if known is not None and known != settings:
+    if output.exists() and not output.is_dir():
+        raise cli.CommandError(f"{output}: a file; name a folder as --output_dir")
+    checkpoint = get_last_checkpoint(str(output)) if output.is_dir() else None
+    finished = (output / FINISHED).is_file()
+    if known not in (None, settings) and not checkpoint and not finished:
+        (output / KEPT).unlink(missing_ok=True)  # it failed before anything that is worth going on from
+    elif known not in (None, settings):
         name = next(key for key in known | settings if known.get(key) != settings.get(key))
         raise cli.CommandError(
             f"{output} holds a run with {name} {known.get(name)!r}, not {settings.get(name)!r}; "
             f"give the same flags to go on with it, or --overwrite_output_dir to start anew"
         )
-    if (output / FINISHED).is_file():
+    if finished:
         raise cli.CommandError(f"{output} holds a finished run; --overwrite_output_dir starts anew")
     if known is None and (output / "model.safetensors").is_file():
         raise cli.CommandError(
             f"{output} holds a model that train.py did not begin; --overwrite_output_dir replaces it"
         )
-    output.mkdir(parents=True, exist_ok=True)
-    with cli.whole_file(output / SETTINGS) as file:
-        json.dump(settings, file, indent=2)
-    checkpoint = get_last_checkpoint(str(output))
     if checkpoint:
         cli.say(f"going on from {checkpoint}")
     return checkpoint
+
+
+def begin(output: Path, settings: dict) -> None:
+    """Claims the folder for this run; only once its rows were read, so that a mistyped name leaves nothing."""
+    output.mkdir(parents=True, exist_ok=True)
+    with cli.whole_file(output / SETTINGS) as file:
+        json.dump(settings, file, indent=2)
 
 
 def settings_of(arguments: list) -> dict:

@@ -228,6 +228,27 @@ def test_a_finished_run_and_other_flags_are_refused_and_can_start_anew(dataset, 
     assert "seed 42, not 7" in other.stderr
 
 
+def test_a_start_that_failed_does_not_hold_the_folder(dataset, tmp_path):
+    output = tmp_path / "model"
+    result = run(command(tmp_path / "no-such", output))
+    assert result.returncode == 1
+    assert not output.exists()
+    output.mkdir()
+    (output / "training_settings.json").write_text('{"seed": 1}')  # as a run leaves it that failed before a checkpoint
+    result = run(command(dataset, output, "--recipe", "official-v1"))
+    assert result.returncode == 0, result.stderr
+
+
+def test_a_dataset_without_validation_says_what_to_do(dataset, tmp_path):
+    folder = tmp_path / "rows"
+    folder.mkdir()
+    for path in (dataset / "small").glob("train-*.parquet"):
+        (folder / path.name).write_bytes(path.read_bytes())
+    result = run(command(folder, tmp_path / "model"))
+    assert result.returncode == 1
+    assert "--eval_strategy no" in result.stderr.splitlines()[-1]
+
+
 def test_without_validation_there_is_no_best_model(dataset, tmp_path):
     output = tmp_path / "model"
     for flags in ([], ["--overwrite_output_dir"]):
@@ -242,7 +263,9 @@ def test_without_validation_there_is_no_best_model(dataset, tmp_path):
     ("flags", "status", "message"),
     [
         (["--distance_dropout", "1.5"], 2, "share between 0 and 1"),
-        (["--recipe", "best"], 1, "official-v2.3"),
+        (["--recipe", "best"], 2, "official-v2.3"),
+        (["--hidden_dim", "0"], 2, "at least 1"),
+        (["--dropout", "1"], 2, "below 1"),
         (["--dataset", "no/such/folder/here"], 1, "no/such/folder/here"),
     ],
 )
