@@ -56,12 +56,16 @@ class GeographConfig(PreTrainedConfig):
         synthetic: bool = False,
         **kwargs,
     ):
+        if classes is not None and not isinstance(classes, list | tuple):
+            raise ValueError(f"classes must be a list of names, got {classes!r}")
         self.classes = list(CLASSES if classes is None else classes)
         self.num_distance_buckets = num_distance_buckets
         self.embedding_dim = embedding_dim
         self.distance_embedding_dim = distance_embedding_dim
         self.hidden_dim = hidden_dim
         self.dropout = dropout
+        if thresholds is not None and not isinstance(thresholds, list | tuple):
+            raise ValueError(f"thresholds must be {len(self.classes)} numbers, one a class, got {thresholds!r}")
         self.thresholds = [0.5] * len(self.classes) if thresholds is None else list(thresholds)
         self.vision_model = vision_model
         self.vision_model_revision = vision_model_revision

@@ -47,8 +47,12 @@ def main() -> None:
 
 def parse() -> tuple[Path | None, ConvertArguments]:
     """The file, which stands without a flag, and the flags."""
-    arguments = sys.argv[1:]
-    named = arguments.pop(0) if arguments and not arguments[0].startswith("-") else None
+    arguments, named = sys.argv[1:], None
+    for i, argument in enumerate(arguments):
+        after_flag = i and arguments[i - 1].startswith("--") and "=" not in arguments[i - 1]
+        if not argument.startswith("-") and not after_flag:  # every flag takes one value
+            named = arguments.pop(i)
+            break
     (args,) = cli.parse_flags(ConvertArguments, description=__doc__, args=arguments)
     if (named is None) == (args.download is None):
         cli.usage_error("name either a .pth file or --download VERSION")

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
@@ -89,6 +90,9 @@ class GeographModel(PreTrainedModel):
 
     def _check_inputs(self, embedding, distance, labels, weight):
         dim, classes = self.config.embedding_dim, len(self.config.classes)
+        for name, value in (("embedding", embedding), ("distance", distance), ("labels", labels), ("weight", weight)):
+            if not isinstance(value, torch.Tensor) and (value is not None or name in ("embedding", "distance")):
+                raise ValueError(f"{name} must be a torch.Tensor, got {type(value).__name__}")
         if embedding.ndim != 2 or embedding.shape[1] != dim or not embedding.is_floating_point():
             raise ValueError(f"embedding must be float [B, {dim}], got {_describe(embedding)}")
         batch = embedding.shape[0]
@@ -113,11 +117,15 @@ class GeographModel(PreTrainedModel):
         """As `PreTrainedModel.from_pretrained`, but weights that the file lacks are not made up at random.
 
         Raises:
-            ValueError: a missing weight, which would otherwise be a warning and a model that guesses.
+            ValueError: a missing weight, which would otherwise be a warning and a model that guesses; a damaged file.
         """
-        model, loading = super().from_pretrained(*args, output_loading_info=True, **kwargs)
+        name = args[0] if args else "the checkpoint"
+        try:
+            model, loading = super().from_pretrained(*args, output_loading_info=True, **kwargs)
+        except SafetensorError as error:
+            raise ValueError(f"{name}: its weights are damaged ({error}); fetch or make it again") from None
         if missing := sorted(loading["missing_keys"]):
-            raise ValueError(f"{args[0] if args else 'the checkpoint'}: its weights lack {', '.join(missing)}")
+            raise ValueError(f"{name}: its weights lack {', '.join(missing)}")
         return (model, loading) if output_loading_info else model
 
     @classmethod
@@ -132,7 +140,8 @@ class GeographModel(PreTrainedModel):
         except OSError:
             raise
         except Exception as error:  # torch raises a different one for each way a file can be broken
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            # The first sentence: the next ones advise to read the file without the safeguard.
+            reason = str(error).strip().splitlines()[0].split(". ")[0] if str(error).strip() else type(error).__name__
             raise ValueError(f"{path}: not a PyTorch checkpoint that can be read safely ({reason})") from error
         if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("model_state_dict"), dict):
             raise ValueError(f"{path}: not an official Geograph checkpoint: it has no 'model_state_dict'")

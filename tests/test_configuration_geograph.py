@@ -19,6 +19,8 @@ from configuration_geograph import CLASSES, VISION_MODEL_REVISION, GeographConfi
         ({"dropout": 1.0}, "dropout"),
         ({"dropout": float("nan")}, "dropout"),
         ({"thresholds": [0.5]}, "7 numbers"),
+        ({"thresholds": 0.5}, "7 numbers"),
+        ({"classes": "abc"}, "list of names"),
         ({"thresholds": [0.5] * 6 + [1.5]}, "between 0 and 1"),
         ({"cross_far_min_distance": -1}, "metres"),
     ],

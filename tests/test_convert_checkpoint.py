@@ -110,3 +110,14 @@ def test_another_checkpoint_is_refused(tmp_path, checkpoint, message):
 def test_usage(root):
     assert convert(root).returncode == 2
     assert convert(root, "--download", "v9").returncode == 2
+
+
+def test_the_file_may_stand_after_the_flags_and_no_unsafe_advice_is_given(root, tmp_path):
+    path = tmp_path / "model.pth"
+    torch.save(object, path)
+    result = convert(root, "--output_dir", tmp_path / "model", path)
+    assert result.returncode == 1
+    (line,) = result.stderr.strip().splitlines()
+    assert "not a PyTorch checkpoint" in line
+    assert "weights_only" not in line and "\x1b" not in line
+    assert not (tmp_path / "model").exists()

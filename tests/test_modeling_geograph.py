@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoConfig, AutoModel
@@ -69,6 +70,8 @@ def test_forward_gives_the_loss_only_with_labels(model, inputs):
     ("change", "message"),
     [
         ({"embedding": torch.zeros(512)}, r"embedding must be float \[B, 512\], got float32 \[512\]"),
+        ({"embedding": np.zeros((BATCH, 512))}, "embedding must be a torch.Tensor, got ndarray"),
+        ({"distance": None}, "distance must be a torch.Tensor, got NoneType"),
         ({"embedding": torch.zeros(BATCH, 768)}, r"got float32 \[5, 768\]"),
         ({"embedding": torch.zeros(BATCH, 512, dtype=torch.int64)}, r"got int64 \[5, 512\]"),
         ({"distance": torch.zeros(4, dtype=torch.long)}, r"distance must be int \[5\]"),
@@ -169,4 +172,12 @@ def test_weights_that_are_missing_are_not_made_up(folder, tmp_path):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
     save_file(state, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ValueError, match=r"fc\.3\.weight"):
+        AutoModel.from_pretrained(tmp_path, trust_remote_code=True)
+
+
+def test_damaged_weights_are_one_clear_error(folder, tmp_path):
+    for name in ("config.json", "configuration_geograph.py", "modeling_geograph.py"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    (tmp_path / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:1000])
+    with pytest.raises(ValueError, match="weights are damaged"):
         AutoModel.from_pretrained(tmp_path, trust_remote_code=True)
