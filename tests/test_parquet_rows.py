@@ -1,7 +1,13 @@
 """Published Parquet as a source: which split its name says."""
 
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pyarrow.parquet as pq
 import pytest
 
+from evaluate_model import load_rows
 from parquet_rows import split_named
 from rows import NO_SPLIT
 
@@ -18,3 +24,11 @@ from rows import NO_SPLIT
 )
 def test_a_file_keeps_the_split_that_its_name_says(source, split):
     assert split_named(source) == split
+
+
+def test_a_file_of_the_test_split_is_judged_whole(root, tmp_path):
+    command = [sys.executable, str(root / "prepare_dataset.py"), "--source", "synthetic:300", "--output_dir"]
+    subprocess.run([*command, str(tmp_path / "rows")], check=True, capture_output=True)
+    (file,) = (tmp_path / "rows" / "large").glob("test-*.parquet")
+    args = SimpleNamespace(dataset=str(file), dataset_config="small", split="test")
+    assert len(load_rows(args)) == pq.read_metadata(file).num_rows
