@@ -52,12 +52,18 @@ class DataArguments:
 
 
 def main() -> None:
+    """Trains, or goes on, or says that it is done."""
     model_args, data_args, label_args, weighting_args, args = parse()
     output = Path(args.output_dir)
     # Trainer itself would push every checkpoint, unfinished and unchecked; hub.py publishes once, at the end.
     push_to_hub, args.push_to_hub = args.push_to_hub, False
     settings = settings_of([model_args, data_args, label_args, weighting_args, args])
     checkpoint = start_or_resume(output, data_args, settings)
+    if finished(output, args.num_train_epochs):
+        cli.say(
+            f"{output} holds this run, finished; more --num_train_epochs go on, --overwrite_output_dir starts anew"
+        )
+        return report(output)
     import evaluate
     from transformers.trainer_callback import ProgressCallback
     from transformers.utils import logging
@@ -126,7 +132,7 @@ def start_or_resume(output: Path, data_args: DataArguments, settings: dict) -> s
     """The checkpoint to go on from, or None in a fresh folder.
 
     Raises:
-        CommandError: a finished run, or one with other settings.
+        CommandError: a run with other settings.
     """
     from transformers.trainer_utils import get_last_checkpoint
 
@@ -140,8 +146,7 @@ def start_or_resume(output: Path, data_args: DataArguments, settings: dict) -> s
     if output.exists() and not output.is_dir():
         raise cli.CommandError(f"{output}: a file; name a folder as --output_dir")
     checkpoint = get_last_checkpoint(str(output)) if output.is_dir() else None
-    finished = (output / FINISHED).is_file()
-    if known not in (None, settings) and not checkpoint and not finished:
+    if known not in (None, settings) and not checkpoint and not (output / FINISHED).is_file():
         (output / KEPT).unlink(missing_ok=True)  # it failed before anything that is worth going on from
     elif known not in (None, settings):
         name = next(key for key in known | settings if known.get(key) != settings.get(key))
@@ -149,8 +154,6 @@ def start_or_resume(output: Path, data_args: DataArguments, settings: dict) -> s
             f"{output} holds a run with {name} {known.get(name)!r}, not {settings.get(name)!r}; "
             f"give the same flags to go on with it, or --overwrite_output_dir to start anew"
         )
-    if finished:
-        raise cli.CommandError(f"{output} holds a finished run; --overwrite_output_dir starts anew")
     if known is None and (output / "model.safetensors").is_file():
         raise cli.CommandError(
             f"{output} holds a model that train.py did not begin; --overwrite_output_dir replaces it"
@@ -158,6 +161,17 @@ def start_or_resume(output: Path, data_args: DataArguments, settings: dict) -> s
     if checkpoint:
         cli.say(f"going on from {checkpoint}")
     return checkpoint
+
+
+def finished(output: Path, epochs: float) -> bool:
+    """Whether an earlier run did all that is asked for; one that did less is no longer finished."""
+    path = output / FINISHED
+    if not path.is_file():
+        return False
+    if json.loads(path.read_text()).get("num_train_epochs", epochs) >= epochs:
+        return True
+    path.unlink()
+    return False
 
 
 def begin(output: Path, settings: dict) -> None:
@@ -173,6 +187,8 @@ def settings_of(arguments: list) -> dict:
     for part in arguments:
         settings |= part.to_dict() if hasattr(part, "to_dict") else asdict(part)
     private = {
+        "num_train_epochs",
+        "max_steps",
         "output_dir",
         "overwrite_output_dir",
         "push_to_hub",
@@ -250,7 +266,8 @@ def finish(
     settings = asdict(model_args) | asdict(label_args) | {"clean_labels": trust.train_noise is not None}
     finishing.write_model_card(model, output, judged, settings, results)
     (output / KEPT).unlink(missing_ok=True)
-    write_json(output / FINISHED, results | {"epoch": trainer.state.epoch})
+    epochs = {"epoch": trainer.state.epoch, "num_train_epochs": trainer.args.num_train_epochs}
+    write_json(output / FINISHED, results | epochs)
 
 
 def report(output: Path) -> None:

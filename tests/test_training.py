@@ -219,10 +219,13 @@ def test_killed_and_started_again_it_ends_the_same(dataset, trained, tmp_path):
         assert json.loads((output / name).read_text()) == json.loads((trained / name).read_text())
 
 
-def test_a_finished_run_and_other_flags_are_refused_and_can_start_anew(dataset, trained, tmp_path):
+def test_a_finished_run_stays_and_other_flags_are_refused(dataset, trained, tmp_path):
+    before = (trained / "model.safetensors").stat().st_mtime_ns
     again = run(command(dataset, trained))
-    assert again.returncode == 1
-    assert "finished run" in again.stderr
+    assert again.returncode == 0
+    assert "finished" in again.stderr
+    assert "macro F1" in again.stdout
+    assert (trained / "model.safetensors").stat().st_mtime_ns == before
     other = run(command(dataset, trained, "--seed", "7"))
     assert other.returncode == 1
     assert "seed 42, not 7" in other.stderr
