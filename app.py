@@ -24,7 +24,8 @@ CREDITS = """
 Photos on [Geograph Britain and Ireland](https://www.geograph.org.uk) are © their photographers and licensed
 [CC BY-SA 2.0](https://creativecommons.org/licenses/by-sa/2.0/); credit one as
 `Title / cc-by-sa/2.0 - © Name - geograph.org.uk/p/ID`. Official data and weights: CC BY-SA 4.0, Geograph Project
-Limited. Code: Apache-2.0. The example pictures were drawn by a program. What you upload is forgotten within an hour or two.
+Limited. Code: Apache-2.0. The example pictures were drawn by a program. What you upload is
+forgotten within an hour or two.
 """
 
 # Gradio's own greys and blues are too faint to read for many: at least 4.5 : 1 (WCAG 2.2, AA), on light and on dark.
