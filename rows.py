@@ -393,8 +393,8 @@ def _rows_of(batch, path) -> Rows:
 
 def splitmix64(x: np.ndarray) -> np.ndarray:
     """Vigna's splitmix64, vectorised: uint64 [N] → uint64 [N] (1 → 10451216379200822465)."""
-    with np.errstate(over="ignore"):
-        z = x.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
+    z = x.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)  # in place from here on: millions of ids pass through
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)):
+        z ^= z >> np.uint64(shift)
+        z *= np.uint64(factor)
+    return z
