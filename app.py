@@ -7,14 +7,13 @@ Without `--model` it takes the folder `model` beside this file, else the model t
 
 import os
 import re
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
 MODEL_FOLDER = "model"
-EXAMPLES = HERE / "examples"
+EXAMPLES = HERE / "geograph_types" / "space" / "examples"
 
 MAX_UPLOAD = "20mb"
 QUEUE_SIZE = 32
@@ -93,11 +92,11 @@ class AppArguments:
 
 
 def main() -> None:
-    import cli
+    from geograph_types import cli
 
     (args,) = cli.parse_flags(AppArguments, description=__doc__)
     quiet_and_private()
-    from space_model import SpaceModel
+    from geograph_types.space.model import SpaceModel
 
     name = args.model or model_beside()
     if not Path(name).is_dir() and not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
@@ -121,7 +120,7 @@ def model_beside() -> str:
     Raises:
         CommandError: neither.
     """
-    from cli import CommandError
+    from geograph_types.cli import CommandError
 
     if (HERE / MODEL_FOLDER / "config.json").is_file():
         return str(HERE / MODEL_FOLDER)
@@ -136,7 +135,7 @@ def build(space: Any):
     """The page, a `gr.Blocks`, on a `SpaceModel`."""
     import gradio as gr
 
-    import space_view as view
+    from geograph_types.space import view as view
 
     def show(question, bucket=None):
         table = space.table(question)
@@ -183,7 +182,7 @@ def build(space: Any):
 
     def on_photo_changed(photo, viewpoint, filled):
         """The photo's GPS tag fills the viewpoint in, unless a visitor wrote something there."""
-        from space_model import viewpoint_in
+        from geograph_types.space.model import viewpoint_in
 
         if (viewpoint or "").strip() not in ("", filled):
             return gr.skip(), "", ""
@@ -337,7 +336,7 @@ def launch(page, **options: Any):
     """Serves the page; system fonts, so that nothing is fetched from elsewhere."""
     import gradio as gr
 
-    import space_view as view
+    from geograph_types.space import view as view
 
     fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
     theme = gr.themes.Soft(primary_hue="blue", **fonts).set(**CONTRAST)
@@ -349,7 +348,6 @@ def launch(page, **options: Any):
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(HERE))
-    import cli
+    from geograph_types import cli
 
     cli.run(main)

@@ -1,22 +1,41 @@
-"""The configuration of a Geograph type classifier, and the names of its classes and tags."""
+"""The configuration of a Geograph type classifier."""
 
 import math
 
 from transformers import PreTrainedConfig
 
-# What the model predicts, in this order (official v1 to v2.3).
-CLASSES = ["Aerial", "Close Look", "Cross Far", "Extra", "Geograph", "Inside", "From Drone"]
+try:
+    from .names_geograph import (
+        CLASSES,
+        EMBEDDING_DIM,
+        NUM_DISTANCE_BUCKETS,
+        TAGS,
+        UNKNOWN_BUCKET,
+        VISION_MODEL,
+        VISION_MODEL_REVISION,
+    )
+except ImportError:
+    if __package__:  # a library that is missing or too old says so itself
+        raise
+    from names_geograph import (
+        CLASSES,
+        EMBEDDING_DIM,
+        NUM_DISTANCE_BUCKETS,
+        TAGS,
+        UNKNOWN_BUCKET,
+        VISION_MODEL,
+        VISION_MODEL_REVISION,
+    )
 
-# What people wrote on the photos, untouched in the data.
-TAGS = ["Aerial", "Close Look", "Cross Grid", "Extra", "From Above", "From Drone", "Geograph", "Inside"]
-
-# Distance buckets: 0 for no distance at all, i + 1 for 2^i metres (i = 0 … 20), 22 where it is not known.
-NUM_DISTANCE_BUCKETS = 23
-UNKNOWN_BUCKET = 22
-
-# The official embeddings come from this tower; a revision pins its weights.
-VISION_MODEL = "openai/clip-vit-base-patch32"
-VISION_MODEL_REVISION = "3d74acf9a28c67741b2f4f2ea7635f0aaf6f0268"
+__all__ = [
+    "CLASSES",
+    "NUM_DISTANCE_BUCKETS",
+    "TAGS",
+    "UNKNOWN_BUCKET",
+    "VISION_MODEL",
+    "VISION_MODEL_REVISION",
+    "GeographConfig",
+]
 
 
 class GeographConfig(PreTrainedConfig):
@@ -45,7 +64,7 @@ class GeographConfig(PreTrainedConfig):
         self,
         classes: list[str] | None = None,
         num_distance_buckets: int = NUM_DISTANCE_BUCKETS,
-        embedding_dim: int = 512,
+        embedding_dim: int = EMBEDDING_DIM,
         distance_embedding_dim: int = 16,
         hidden_dim: int = 256,
         dropout: float = 0.2,

@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cli
+from geograph_types import cli
 
 # The official repository at one commit, and what its files must be (SHA-256).
 REPOSITORY = "geograph-project/geograph-type-classifier"
@@ -36,7 +36,7 @@ def main() -> None:
     path, args = parse()
     version = args.download or known_version(path)
     if args.download:
-        from sources import download
+        from geograph_types.rows.sources import download
 
         path = download(ADDRESS.format(version=args.download), sha256=VERSIONS[args.download])
     if not path.is_file():
@@ -75,9 +75,9 @@ def known_version(path: Path) -> str | None:
 def convert(path: Path, output: Path, version: str | None) -> None:
     from transformers.utils import logging
 
-    from model_card import write_card
+    from geograph_types.hub.model_card import write_card
+    from geograph_types.hub.model_folder import save_model_repository
     from modeling_geograph import GeographModel
-    from repository import save_model_repository
 
     logging.disable_progress_bar()
     model, checkpoint = GeographModel.load_checkpoint(path)

@@ -6,7 +6,7 @@ python demo.py FOLDER    (the folder that `make demo` filled)
 import sys
 from pathlib import Path
 
-import cli
+from geograph_types import cli
 
 
 def main() -> None:

@@ -9,9 +9,7 @@ Writes `metrics.json`, `report.html` (opens without a network), `report.md` and 
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cli
-
-ROOT = Path(__file__).resolve().parent
+from geograph_types import cli
 
 
 @dataclass
@@ -44,7 +42,7 @@ def main() -> None:
     (args,) = cli.parse_flags(EvaluateArguments, description=__doc__)
     from transformers.utils import logging
 
-    import sources
+    from geograph_types.rows import sources
 
     logging.disable_progress_bar()
     rows = load_rows(args)
@@ -57,7 +55,7 @@ def main() -> None:
     output.mkdir(parents=True, exist_ok=True)
     write(output, args, rows, judged, baselines, synthetic)
     if args.update_card:
-        from report import update_card
+        from geograph_types.evaluation.report import update_card
 
         update_card(Path(args.model), output)
     ours = next(iter(judged.values()))["figures"]
@@ -69,8 +67,8 @@ def main() -> None:
 
 def is_that_split(args: EvaluateArguments) -> bool:
     """Whether the dataset is one file that says by its name that it is the held-out split asked for."""
-    from parquet_rows import split_named
-    from sources import SPLITS
+    from geograph_types.rows.parquet import split_named
+    from geograph_types.rows.sources import SPLITS
 
     return (
         args.split != "train"
@@ -81,8 +79,8 @@ def is_that_split(args: EvaluateArguments) -> bool:
 
 def load_rows(args: EvaluateArguments):
     """The split's rows; all of a file `test-….parquet`, whose official split the published rule does not know."""
-    from rows import read_parquet
-    from training import load_split
+    from geograph_types.rows.fields import read_parquet
+    from geograph_types.training.trainer import load_split
 
     if is_that_split(args):
         return read_parquet([args.dataset])
@@ -124,47 +122,48 @@ def judge(model, rows, cross_far_min_distance: float, times: int) -> dict:
     """One model with its own thresholds: figures, intervals, calibration, the shortcut test."""
     import numpy as np
 
-    import evaluation
-    from labels import training_targets
+    from geograph_types.evaluation import statistics
+    from geograph_types.inference import probabilities_of
+    from geograph_types.training.labels import training_targets
 
     targets = training_targets(rows.tags, rows.distance, cross_far_min_distance)
     thresholds = np.array(model.config.thresholds)
     own = training_targets(rows.tags, rows.distance, model.config.cross_far_min_distance)
-    probability = evaluation.probabilities(model, rows.embedding, rows.distance)
+    probability = probabilities_of(model, rows.embedding, rows.distance)
     found = judge_probabilities(probability, targets, thresholds, rows, times)
     return found | {
         "config": model.config,
         "f1_macro_at_half": macro_f1(probability >= 0.5, targets),
         "f1_macro_by_own_rule": macro_f1(probability >= thresholds, own),
-        "trust": evaluation.trust_around(probability, targets),
-        "shortcut": evaluation.shortcut_test(model, rows, targets, thresholds),
-        "confusion": evaluation.confusion(probability >= thresholds, targets),
-        "curves": evaluation.precision_recall(probability, targets),
+        "trust": statistics.trust_around(probability, targets),
+        "shortcut": statistics.shortcut_test(model, rows, targets, thresholds),
+        "confusion": statistics.confusion(probability >= thresholds, targets),
+        "curves": statistics.precision_recall(probability, targets),
         "bins": {
-            name: evaluation.reliability_bins(probability[:, i], targets[:, i] > 0.5)
+            name: statistics.reliability_bins(probability[:, i], targets[:, i] > 0.5)
             for i, name in enumerate(found["figures"]["per_class"])
         },
-        "by_bucket": evaluation.by_bucket(probability >= thresholds, targets, rows.distance),
+        "by_bucket": statistics.by_bucket(probability >= thresholds, targets, rows.distance),
     }
 
 
 def judge_probabilities(probability, targets, thresholds, rows, times: int) -> dict:
-    import evaluation
+    from geograph_types.evaluation import statistics
 
     module = metric_module()
     figures = module.figures(probability, targets, rows.weight, rows.distance, rows.tags, thresholds)
     groups = {name: belongs(rows.distance) for name, belongs in module.DISTANCE_GROUPS.items()}
-    samples = evaluation.bootstrap(probability, targets, thresholds, rows.weight, times, groups)
+    samples = statistics.bootstrap(probability, targets, thresholds, rows.weight, times, groups)
     return {
         "figures": figures,
         "samples": samples,
-        "intervals": evaluation.intervals(samples, figures),
-        "calibration_error": evaluation.calibration_error(probability, targets),
+        "intervals": statistics.intervals(samples, figures),
+        "calibration_error": statistics.calibration_error(probability, targets),
     }
 
 
 def macro_f1(predicted, targets) -> float:
-    from evaluation import f1_of, f1_parts
+    from geograph_types.evaluation.statistics import f1_of, f1_parts
 
     return float(f1_of(f1_parts(predicted, targets > 0.5).sum(0)).mean())
 
@@ -175,7 +174,7 @@ def metric_module():
 
     import evaluate
 
-    from training import METRIC
+    from geograph_types.training.trainer import METRIC
 
     return sys.modules[type(evaluate.load(str(METRIC), keep_in_memory=True)).__module__]
 
@@ -184,9 +183,9 @@ def judge_baselines(args: EvaluateArguments, rows, judged: dict) -> dict[str, di
     """What needs no training, on the same rows; the most frequent type and the distance need the training split."""
     import numpy as np
 
-    import baselines
-    from labels import training_targets
-    from training import load_split
+    from geograph_types.evaluation import baselines
+    from geograph_types.training.labels import training_targets
+    from geograph_types.training.trainer import load_split
 
     config = next(iter(judged.values()))["config"]
     targets = training_targets(rows.tags, rows.distance, config.cross_far_min_distance)
@@ -210,25 +209,24 @@ def judge_baselines(args: EvaluateArguments, rows, judged: dict) -> dict[str, di
 
 
 def write(output: Path, args: EvaluateArguments, rows, judged: dict, baselines: dict, synthetic: bool) -> None:
-    import evaluation
-    import plots
-    from report import write_reports
-    from repository import write_json
+    from geograph_types.evaluation import pictures, statistics
+    from geograph_types.evaluation.report import write_reports
+    from geograph_types.files import write_json
 
     name, ours = next(iter(judged.items()))
     comparisons = {
-        other: evaluation.paired_difference(ours, found)
+        other: statistics.paired_difference(ours, found)
         for other, found in {**dict(list(judged.items())[1:]), **baselines}.items()
     }
     shortcut = {model: found["shortcut"] for model, found in judged.items()}
     support = [f["support"] for f in ours["figures"]["per_class"].values()]
-    plots.precision_recall(output / "precision_recall.png", ours["curves"], ours["figures"])
-    plots.reliability(output / "reliability.png", ours["bins"], ours["calibration_error"])
-    plots.confusion(output / "confusion.png", ours["confusion"], support)
-    plots.by_distance(
+    pictures.precision_recall(output / "precision_recall.png", ours["curves"], ours["figures"])
+    pictures.reliability(output / "reliability.png", ours["bins"], ours["calibration_error"])
+    pictures.confusion(output / "confusion.png", ours["confusion"], support)
+    pictures.by_distance(
         output / "by_distance.png", {model: found["by_bucket"] for model, found in judged.items()}, shortcut
     )
-    plots.reliance(output / "distance_reliance.png", shortcut)
+    pictures.reliance(output / "distance_reliance.png", shortcut)
     metrics = {
         **ours["figures"],
         "intervals": ours["intervals"],

@@ -9,6 +9,14 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
+
+try:
+    from .names_geograph import UNKNOWN_BUCKET
+except ImportError:
+    if __package__:  # a library that is missing or too old says so itself
+        raise
+    from names_geograph import UNKNOWN_BUCKET
 
 BRITISH, IRISH = "GB", "IE"
 
@@ -21,9 +29,7 @@ EXTENT = {BRITISH: (7, 13), IRISH: (5, 5)}
 # Digits of one coordinate → metres of the cell.
 PRECISION = {1: 10_000, 2: 1000, 3: 100, 4: 10, 5: 1}
 
-NUM_BUCKETS = 23
-UNKNOWN_BUCKET = 22
-FARTHEST_BUCKET = 21  # 2^20 m and over
+FARTHEST_BUCKET = UNKNOWN_BUCKET - 1  # 2^20 m and over
 
 _REFERENCE = re.compile(r"\s*([A-Za-z]{1,2})\s*(\d+)(?:\s+(\d+))?\s*")
 
@@ -68,6 +74,17 @@ def parse_grid_ref(text: str) -> GridPoint:
     east, north = _corner(letters, text)
     precision = PRECISION[len(first)]
     return GridPoint(grid, east + int(first) * precision, north + int(second) * precision, precision)
+
+
+def as_point(place: GridPoint | str | None) -> GridPoint | None:
+    """A grid reference → its point; blank or None → None; a point as it is.
+
+    Raises:
+        ValueError: a grid reference that is none.
+    """
+    if not isinstance(place, str):
+        return place
+    return parse_grid_ref(place) if place.strip() else None
 
 
 def _corner(letters: str, text: str) -> tuple[int, int]:
@@ -157,6 +174,11 @@ def bucket_of(distance: float | str | None) -> int:
         return 0
     # frexp rather than log2: exact at every power of two.
     return min(math.frexp(metres)[1], FARTHEST_BUCKET)
+
+
+def bucket_for(distance: Any, subject: GridPoint | None, viewpoint: GridPoint | None) -> int:
+    """The distance's bucket: as given, else between the two points, else Unknown."""
+    return bucket_of(distance_between(subject, viewpoint) if distance is None else distance)
 
 
 def distance_bin(metres: float | str | None) -> str:

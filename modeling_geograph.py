@@ -11,9 +11,13 @@ from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 try:
-    from .configuration_geograph import CLASSES, GeographConfig
-except ImportError:  # in a clone, `from modeling_geograph import GeographModel`: the folder is on the path, no package
-    from configuration_geograph import CLASSES, GeographConfig
+    from .configuration_geograph import GeographConfig
+    from .names_geograph import CLASSES
+except ImportError:
+    if __package__:  # a library that is missing or too old says so itself
+        raise
+    from configuration_geograph import GeographConfig
+    from names_geograph import CLASSES
 
 
 def weighted_bce(logits: torch.Tensor, labels: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cli import CommandError, parse_flags, progress, run, say
+from geograph_types.cli import CommandError, parse_flags, progress, run, say
 
 OUTPUT_SUFFIXES = (".parquet", ".jsonl", ".csv")
 
@@ -62,7 +62,7 @@ class PredictArguments:
 
 def main() -> None:
     (args,) = parse_flags(PredictArguments, description=__doc__)
-    from questions import open_input
+    from geograph_types.prediction.questions import open_input
 
     asked = open_input(args.input)
     model, identity = load_model(args)
@@ -73,7 +73,7 @@ def main() -> None:
 
 def predict(args: PredictArguments, asked: Any, model: Any, identity: dict[str, Any]) -> tuple[int, int]:
     """Reads, answers and writes, each in a thread of its own; gives the counts of rows and of errors."""
-    from answers import AnswerFile
+    from geograph_types.prediction.answers import AnswerFile
 
     # Rows of a Parquet file are answered where Arrow put them, and nothing here writes there.
     warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
@@ -145,7 +145,7 @@ def answer_all(questions: Any, model: Any, encoder: _Encoder, args: PredictArgum
     import numpy as np
     import torch
 
-    from answers import answer
+    from geograph_types.prediction.answers import answer
 
     if questions.embedding is None:
         encode_photos(questions, encoder, model.config.embedding_dim)

@@ -16,9 +16,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cli
-from parallel import ParserPool
-from rows import Rejected, SourceRows
+from geograph_types import cli
+from geograph_types.rows.fields import Rejected, SourceRows
+from geograph_types.rows.workers import ParserPool
 
 # Shares of bad rows are judged from here on.
 ENOUGH_TO_JUDGE = 1000
@@ -50,14 +50,14 @@ class PrepareArguments:
 
 def main() -> None:
     (args,) = cli.parse_flags(PrepareArguments, description=__doc__)
-    from dataset_folder import folder_in_place
+    from geograph_types.dataset.folder import folder_in_place
 
     output = Path(args.output_dir).absolute()
     with folder_in_place(output) as folder, ParserPool() as pool:
         counts, rejected = build(args, folder, pool)
     report(args, output, counts, rejected)
     if args.push_to_hub:
-        from hub import publish_folder
+        from geograph_types.hub.publishing import publish_folder
 
         publish_folder(output, args.push_to_hub, "dataset")
 
@@ -66,9 +66,9 @@ def build(args: PrepareArguments, folder: Path, pool: ParserPool) -> tuple[dict,
     """Reads all sources into `folder`; returns what the card counts, and the bad rows by reason."""
     import numpy as np
 
-    from dataset_card import load_libraries, write_card
-    from dataset_folder import SeenIds, keep_new, select, splits_of
-    from dataset_writer import DatasetWriter
+    from geograph_types.dataset.card import load_libraries, write_card
+    from geograph_types.dataset.folder import SeenIds, keep_new, select, splits_of
+    from geograph_types.dataset.writer import DatasetWriter
 
     # The card's libraries take half a second to load: meanwhile the workers parse.
     threading.Thread(target=load_libraries, daemon=True).start()
@@ -103,7 +103,7 @@ def build(args: PrepareArguments, folder: Path, pool: ParserPool) -> tuple[dict,
 
 def is_made_up(source: str) -> bool:
     """Whether a source's rows are synthetic: made here, or Parquet that says so of itself."""
-    from sources import is_synthetic, local_path
+    from geograph_types.rows.sources import is_synthetic, local_path
 
     if source.startswith("synthetic:"):
         return True
@@ -112,16 +112,16 @@ def is_made_up(source: str) -> bool:
 
 def blocks_of(args: PrepareArguments, pool: ParserPool) -> Iterator[tuple[str, SourceRows]]:
     """All sources' checked rows, block by block, in order."""
-    from sources import line_blocks, local_path
+    from geograph_types.rows.sources import line_blocks, local_path
 
     for source in args.source:
         kind = source.split("?")[0].lower()
         if kind.endswith(".parquet"):
-            from parquet_rows import parquet_blocks
+            from geograph_types.rows.parquet import parquet_blocks
 
             yield from ((source, block) for block in parquet_blocks(local_path(source), source))
         elif kind.endswith((".csv", ".csv.gz", ".tsv")):
-            from photo_rows import photo_blocks
+            from geograph_types.rows.photo_rows import photo_blocks
 
             yield from ((source, block) for block in photo_blocks(local_path(source), source, args.vision_model))
         else:

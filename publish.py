@@ -8,14 +8,13 @@ The repository then mirrors the folder: new and changed files are sent, files th
 removed. The same command again changes nothing. `hf auth login`, or HF_TOKEN, gives the right to write.
 """
 
-import sys
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from transformers import HfArgumentParser
 
-import cli
+from geograph_types import cli
 
 
 @dataclass
@@ -41,7 +40,7 @@ class PublishFlags:
     )
 
     def __post_init__(self):
-        from hub import check_repo_id
+        from geograph_types.hub.publishing import check_repo_id
 
         check_repo_id(self.repo_id)
         if self.tag and self.create_pr:
@@ -66,7 +65,7 @@ def read_flags(args: list[str] | None = None) -> tuple[str, PublishFlags]:
 def main() -> None:
     """Reads the flags, builds the Space's folder where it is one, publishes, prints the page's address."""
     kind, flags = read_flags()
-    from hub import publish_folder
+    from geograph_types.hub.publishing import publish_folder
 
     options = {
         "message": flags.message,
@@ -79,7 +78,7 @@ def main() -> None:
     if kind != "space":
         print(publish_folder(flags.path, flags.repo_id, kind, **options))
         return
-    from space_folder import build_space_folder
+    from geograph_types.space.folder import build_space_folder
 
     with tempfile.TemporaryDirectory(prefix="geograph-space-") as folder:
         build_space_folder(Path(folder), model_dir=flags.path, model_id=flags.model_id)
@@ -87,5 +86,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parent))
     cli.run(main)

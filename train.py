@@ -14,10 +14,10 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
-import cli
-from recipes import RECIPES, as_flags
+from geograph_types import cli
+from geograph_types.files import ROOT, whole_file
+from geograph_types.training.recipes import RECIPES, as_flags
 
-ROOT = Path(__file__).resolve().parent
 # What tells a finished run from one to go on with, and the settings that both must share.
 SETTINGS = "training_settings.json"
 FINISHED = "train_results.json"
@@ -68,8 +68,15 @@ def main() -> None:
     from transformers.trainer_callback import ProgressCallback
     from transformers.utils import logging
 
-    import training
-    from weighting import weigh
+    from geograph_types.training.trainer import (
+        METRIC,
+        GeographTrainer,
+        QuietProgress,
+        callbacks_for,
+        compute_metrics_with,
+        memory_rows,
+    )
+    from geograph_types.training.weighting import weigh
 
     logging.disable_progress_bar()  # a bar for each small file saved; the bar of training stays
     train, validation, test, synthetic = load_rows(data_args)
@@ -81,24 +88,24 @@ def main() -> None:
         raise cli.CommandError(f"{data_args.dataset}: no validation rows; --eval_strategy no trains without")
     begin(output, settings)
     trust = weigh(train, validation, make, weighting_args, label_args, args, data_args.patience, output, model.config)
-    metric = evaluate.load(str(training.METRIC), keep_in_memory=True)
-    trainer = training.GeographTrainer(
+    metric = evaluate.load(str(METRIC), keep_in_memory=True)
+    trainer = GeographTrainer(
         model=model,
         args=args,
-        train_dataset=training.memory_rows(train, label_args, True, args.seed, trust.train),
-        eval_dataset=validation and training.memory_rows(validation, label_args, False, args.seed, trust.validation),
-        compute_metrics=training.compute_metrics_with(metric),
-        callbacks=training.callbacks_for(args, data_args.patience),
+        train_dataset=memory_rows(train, label_args, True, args.seed, trust.train),
+        eval_dataset=validation and memory_rows(validation, label_args, False, args.seed, trust.validation),
+        compute_metrics=compute_metrics_with(metric),
+        callbacks=callbacks_for(args, data_args.patience),
     )
     if not args.disable_tqdm:
         trainer.remove_callback(ProgressCallback)
-        trainer.add_callback(training.QuietProgress)
+        trainer.add_callback(QuietProgress)
     result = trainer.train(resume_from_checkpoint=checkpoint)
     if trainer.is_world_process_zero():
         finish(trainer, result.metrics, model_args, label_args, metric, trust, train, validation, test, output)
         report(output)
         if push_to_hub:
-            from hub import publish_folder
+            from geograph_types.hub.publishing import publish_folder
 
             publish_folder(
                 output,
@@ -114,8 +121,8 @@ def main() -> None:
 
 def parse():
     """All flags: the recipe's first, so that the user's own come after and win."""
-    from training import GeographTrainingArguments, LabelArguments
-    from weighting import WeightingArguments
+    from geograph_types.training.trainer import GeographTrainingArguments, LabelArguments
+    from geograph_types.training.weighting import WeightingArguments
 
     arguments = sys.argv[1:]
     recipe = next((b for a, b in pairwise(arguments) if a == "--recipe"), "default")
@@ -136,7 +143,7 @@ def start_or_resume(output: Path, data_args: DataArguments, settings: dict) -> s
     """
     from transformers.trainer_utils import get_last_checkpoint
 
-    from weighting import KEPT
+    from geograph_types.training.weighting import KEPT
 
     if data_args.overwrite_output_dir and output.exists():
         names = (FINISHED, SETTINGS, KEPT, "model.safetensors")
@@ -177,7 +184,7 @@ def finished(output: Path, epochs: float) -> bool:
 def begin(output: Path, settings: dict) -> None:
     """Claims the folder for this run; only once its rows were read, so that a mistyped name leaves nothing."""
     output.mkdir(parents=True, exist_ok=True)
-    with cli.whole_file(output / SETTINGS) as file:
+    with whole_file(output / SETTINGS) as file:
         json.dump(settings, file, indent=2)
 
 
@@ -207,8 +214,8 @@ def settings_of(arguments: list) -> dict:
 
 def load_rows(data_args: DataArguments):
     """Train, validation and test rows (None where there are none), and whether any were made by `synthetic.py`."""
-    from sources import SPLITS, dataset_files, is_synthetic
-    from training import load_split
+    from geograph_types.rows.sources import SPLITS, dataset_files, is_synthetic
+    from geograph_types.training.trainer import load_split
 
     found = []
     for split in SPLITS:
@@ -243,17 +250,18 @@ def finish(
     trainer, results: dict, model_args, label_args, metric, trust, train, validation, test, output: Path
 ) -> None:
     """Calibration, thresholds, figures, the whole repository; `train_results.json` last, since it says "finished"."""
-    import finishing
-    from repository import save_model_repository, write_json
-    from weighting import KEPT
+    from geograph_types.files import write_json
+    from geograph_types.hub.model_folder import save_model_repository
+    from geograph_types.training import outcome
+    from geograph_types.training.weighting import KEPT
 
     model = trainer.model.cpu().float().eval()
     if validation is not None:
         calibrated, tuned = model_args.calibrate, model_args.tune_thresholds
-        finishing.calibrate(model, train, validation, label_args, calibrated, tuned, trust)
+        outcome.calibrate(model, train, validation, label_args, calibrated, tuned, trust)
     save_model_repository(model, output)
     judged = {
-        name: finishing.judge(model, rows, label_args, metric)
+        name: outcome.judge(model, rows, label_args, metric)
         for name, rows in (("eval", validation), ("test", test))
         if rows is not None
     }
@@ -262,9 +270,9 @@ def finish(
     if best := trainer.state.best_model_checkpoint:  # without this machine's path: the file is published
         trainer.state.best_model_checkpoint = Path(best).name
     trainer.state.save_to_json(str(output / "trainer_state.json"))
-    finishing.draw_learning_curve(trainer.state.log_history, output / "learning_curve.png")
+    outcome.draw_learning_curve(trainer.state.log_history, output / "learning_curve.png")
     settings = asdict(model_args) | asdict(label_args) | {"clean_labels": trust.train_noise is not None}
-    finishing.write_model_card(model, output, judged, settings, results)
+    outcome.write_model_card(model, output, judged, settings, results)
     (output / KEPT).unlink(missing_ok=True)
     epochs = {"epoch": trainer.state.epoch, "num_train_epochs": trainer.args.num_train_epochs}
     write_json(output / FINISHED, results | epochs)

@@ -1,6 +1,6 @@
 """Photos per second from files to vectors, against the plain way and against what the machine's matrix units allow.
 
-    .venv/bin/python benchmarks/encode.py [--photos 256] [--pairs 5]
+    .venv/bin/python -m benchmarks.encode [--photos 256] [--pairs 5]
 
 The tower has the real size (ViT-B/32) and random weights. The plain way is transformers' documentation: one photo at
 a time in float32. Ours and the plain way take turns; the ratio is the median over the pairs.
@@ -8,7 +8,6 @@ a time in float32. Ours and the plain way take turns; the ratio is the median ov
 
 import argparse
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -20,13 +19,10 @@ from PIL import Image
 from transformers import CLIPVisionModelWithProjection
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
-
-from photo_factory import encoded, landscape  # noqa: E402
-from tiny_tower import make_tiny_tower  # noqa: E402
-
-from encoder_geograph import GeographEncoder, list_photos  # noqa: E402
+from encoder_geograph import GeographEncoder
+from photos_geograph import list_photos
+from tests.support.photo_factory import encoded, landscape
+from tests.support.tiny_tower import make_tiny_tower
 
 TOKENS = 50  # 49 patches and the class token
 # rows a photo, in, out, how often: every product of ViT-B/32 with a weight matrix

@@ -1,7 +1,7 @@
 """What was tried for the default recipe. Prints the tables of docs/experiments.md.
 
-    python benchmarks/experiments.py                     # all three, half an hour on two cores
-    python benchmarks/experiments.py --only thresholds
+    python -m benchmarks.experiments                     # all three, half an hour on two cores
+    python -m benchmarks.experiments --only thresholds
 
 A bare loop stands in for Trainer, so that many settings can be tried. Where the shared rows exist, the hard rows are
 learnt with their own split and with two others of the same rows, and judged on every clean row there is (the hard
@@ -13,25 +13,22 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from quality import KINDS, best_cut, tensors  # noqa: E402
-
-import cli  # noqa: E402
-from calibration import fit_calibration, fold_into_last_layer, tune_thresholds  # noqa: E402
-from configuration_geograph import UNKNOWN_BUCKET, GeographConfig  # noqa: E402
-from evaluation import calibration_error, f1_of, f1_parts, wrong_distances  # noqa: E402
-from label_noise import noise_factor  # noqa: E402
-from labels import hide_distances, scramble_cross_far, shuffle_distances, training_targets  # noqa: E402
-from modeling_geograph import GeographModel  # noqa: E402
-from rows import Rows, read_parquet  # noqa: E402
-from sources import dataset_files  # noqa: E402
+from benchmarks.quality import KINDS, best_cut, tensors
+from configuration_geograph import GeographConfig
+from geograph_types import cli
+from geograph_types.evaluation.statistics import calibration_error, f1_of, f1_parts, wrong_distances
+from geograph_types.files import ROOT
+from geograph_types.rows.fields import Rows, read_parquet
+from geograph_types.rows.sources import dataset_files
+from geograph_types.training.calibration import fit_calibration, fold_into_last_layer, tune_thresholds
+from geograph_types.training.label_noise import noise_factor
+from geograph_types.training.labels import hide_distances, scramble_cross_far, shuffle_distances, training_targets
+from modeling_geograph import GeographModel
+from names_geograph import UNKNOWN_BUCKET
 
 FOLDS = 2
 

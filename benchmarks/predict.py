@@ -1,6 +1,6 @@
 """Reading and answering published Parquet, against reading it and one bare forward.
 
-.venv/bin/python benchmarks/predict.py [--rows 60000] [--pairs 5]
+.venv/bin/python -m benchmarks.predict [--rows 60000] [--pairs 5]
 
 The baseline reads the same columns with pyarrow and runs the model once over them, in batches of the same size; it
 decides nothing and writes nothing. Ours is the whole of predict.py but for starting Python and loading the model.
@@ -15,14 +15,12 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+import pyarrow.parquet as pq
+import torch
 
-import pyarrow.parquet as pq  # noqa: E402
-import torch  # noqa: E402
-
-import predict  # noqa: E402
-from questions import open_input  # noqa: E402
+import predict
+from geograph_types.files import ROOT
+from geograph_types.prediction.questions import open_input
 
 
 def bare(path: Path, model, size: int) -> int:
@@ -54,8 +52,8 @@ def main() -> None:
         command = [sys.executable, ROOT / "prepare_dataset.py", "--source", source, "--output_dir", folder / "data"]
         subprocess.run(command, check=True, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         path = next((folder / "data" / "large").glob("train-*.parquet"))
+        from geograph_types.hub.model_folder import save_model_repository
         from modeling_geograph import GeographModel
-        from repository import save_model_repository
 
         save_model_repository(GeographModel(GeographModel.config_class()), folder / "model")
         output = folder / f"answers{flags.output_suffix}"

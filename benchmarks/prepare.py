@@ -1,6 +1,6 @@
 """How fast and in how much memory prepare_dataset.py works, against the plain way that a user would write.
 
-    python benchmarks/prepare.py [--rows 60000] [--pairs 3]
+    python -m benchmarks.prepare [--rows 60000] [--pairs 3]
 
 The plain way: load_dataset("json"), map with base64.b64decode, filter by split, to_parquet; one config, where the
 command writes three. Both are whole processes, start included, taken in turn; the ratio is the median of pairs. Peak
@@ -17,7 +17,6 @@ from pathlib import Path
 from statistics import median
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
 
 PLAIN = """
 import base64, sys
@@ -61,7 +60,7 @@ def main() -> None:
 
 
 def write_rows(path: Path, count: int) -> Path:
-    from synthetic import lines_of
+    from geograph_types.rows.synthetic import lines_of
 
     with path.open("wb") as file:
         file.writelines(lines_of(f"synthetic:{count}"))

@@ -1,7 +1,7 @@
 """Is the default recipe better than the others, by more than chance? Trains each with several seeds and compares.
 
-    python benchmarks/quality.py                 # some fifteen minutes on two cores
-    python benchmarks/quality.py --seeds 1 --kinds synthetic
+    python -m benchmarks.quality                 # some fifteen minutes on two cores
+    python -m benchmarks.quality --seeds 1 --kinds synthetic
 
 Writes docs/quality.md (the table, which the model's card takes over) and docs/quality.json. Kinds of rows: the shared
 clean and hard rows, where that folder exists, and what synthetic.py makes with the same two settings. "hard": a tenth
@@ -25,21 +25,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-import cli  # noqa: E402
-from evaluation import (  # noqa: E402
+from geograph_types import cli
+from geograph_types.evaluation.statistics import (
     calibration_error,
     f1_of,
     f1_parts,
-    probabilities,
     shortcut_test,
     wrong_distances,
 )
-from labels import training_targets  # noqa: E402
-from rows import read_parquet  # noqa: E402
-from sources import dataset_files  # noqa: E402
+from geograph_types.files import ROOT, whole_file
+from geograph_types.inference import probabilities_of
+from geograph_types.rows.fields import read_parquet
+from geograph_types.rows.sources import dataset_files
+from geograph_types.training.labels import training_targets
 
 SHARED = Path(os.environ.get("GEOGRAPH_SHARED", ROOT.parent / "shared")) / "data"
 KINDS = {
@@ -165,12 +163,12 @@ def judge(model, test, thresholds: np.ndarray) -> dict:
     """The columns of the table, for one model."""
     targets = training_targets(test.tags, test.distance)
     positive = targets > 0.5
-    probability = probabilities(model, test.embedding, test.distance)
+    probability = probabilities_of(model, test.embedding, test.distance)
     f1 = f1_of(f1_parts(probability >= thresholds, positive).sum(0))
     shortcut = shortcut_test(model, test, targets, thresholds)
     wrong = []
     for seed in range(WRONG_DRAWS):
-        instead = probabilities(model, test.embedding, wrong_distances(test.distance, seed))
+        instead = probabilities_of(model, test.embedding, wrong_distances(test.distance, seed))
         wrong.append(f1_of(f1_parts(instead >= thresholds, positive).sum(0)).mean())
     return {
         "f1": float(f1.mean()),
@@ -213,9 +211,9 @@ def table(kind: str, found: dict[str, list[dict]]) -> str:
 
 def write(flags, found: dict) -> None:
     text = "\n".join(table(kind, runs) for kind, runs in found.items())
-    with cli.whole_file(flags.output) as file:
-        file.write(f"<!-- written by: python benchmarks/quality.py --seeds {flags.seeds} -->\n\n{text}")
-    with cli.whole_file(flags.output.with_suffix(".json")) as file:
+    with whole_file(flags.output) as file:
+        file.write(f"<!-- written by: python -m benchmarks.quality --seeds {flags.seeds} -->\n\n{text}")
+    with whole_file(flags.output.with_suffix(".json")) as file:
         json.dump({"seeds": flags.seeds, "runs": found}, file, indent=1)
     cli.say(f"{flags.output}, {flags.output.with_suffix('.json')}")
 

@@ -1,6 +1,6 @@
 """Training through Trainer, against a bare PyTorch loop: the same rows, model, batch size, optimiser and precision.
 
-.venv/bin/python benchmarks/train.py [--rows 60000] [--epochs 4] [--pairs 5] [--bf16]
+.venv/bin/python -m benchmarks.train [--rows 60000] [--epochs 4] [--pairs 5] [--bf16]
 
 The bare loop holds the rows as tensors, takes each batch by `index_select` of a random order, and does forward, loss,
 backward and Adam, nothing else. Ours is `GeographTrainer` as train.py sets it up, timed by its own
@@ -11,20 +11,16 @@ the ratio is the median over the pairs. The target is 0.9.
 import argparse
 import os
 import statistics
-import sys
 import tempfile
 import time
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 import torch
 
 from configuration_geograph import GeographConfig
+from geograph_types.rows.fields import Rows
+from geograph_types.training.trainer import GeographTrainer, GeographTrainingArguments, LabelArguments, memory_rows
 from modeling_geograph import GeographModel, weighted_bce
-from rows import Rows
-from training import GeographTrainer, GeographTrainingArguments, LabelArguments, memory_rows
 
 BATCH = 1024
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 
 import pytest
 
-import cli
+from geograph_types import cli
+from geograph_types.files import whole_file
 
 
 def run(root, body: str, *arguments: str, **kwargs) -> subprocess.CompletedProcess:
     """A command whose `main` is `body`, in a fresh process."""
-    code = f"import sys; sys.path.insert(0, {str(root)!r}); import cli\ndef main():\n"
+    code = "import sys; from geograph_types import cli\ndef main():\n"
     code += textwrap.indent(textwrap.dedent(body), "    ") + "\ncli.run(main)"
     return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, **kwargs)
 
@@ -43,7 +44,7 @@ def test_a_programming_error_keeps_its_traceback(root):
 
 
 def test_a_reader_that_goes_away_is_no_error(root):
-    code = f"import sys; sys.path.insert(0, {str(root)!r}); import cli\n"
+    code = "import sys; from geograph_types import cli\n"
     code += "def main():\n  for i in range(200000): print(i)\ncli.run(main)"
     command = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     command.stdout.readline()
@@ -76,15 +77,15 @@ def test_wrong_usage_is_status_2(args, capsys):
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path):
     path = tmp_path / "new" / "answers.txt"
-    with cli.whole_file(path) as file:
+    with whole_file(path) as file:
         file.write("first")
         assert not path.exists()
     assert path.read_text() == "first"
-    with pytest.raises(RuntimeError), cli.whole_file(path) as file:
+    with pytest.raises(RuntimeError), whole_file(path) as file:
         file.write("sec")
         raise RuntimeError
     assert path.read_text() == "first"
     assert list(path.parent.iterdir()) == [path], "nothing half-written stays"
-    with cli.whole_file(path, "wb") as file:
+    with whole_file(path, "wb") as file:
         file.write(b"\x00")
     assert path.read_bytes() == b"\x00"

@@ -11,11 +11,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from photo_factory import landscape
-from publishing import ROOT, hub_environment, pushed
-from tiny_tower import make_tiny_tower
 
-from configuration_geograph import VISION_MODEL, VISION_MODEL_REVISION
+from names_geograph import VISION_MODEL, VISION_MODEL_REVISION
+from tests.support.photo_factory import landscape
+from tests.support.publishing import ROOT, hub_environment, pushed
+from tests.support.tiny_tower import make_tiny_tower
 
 BLOCK = re.compile(r"(<!-- not run -->\s*)?^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
@@ -50,7 +50,7 @@ def make_official_checkpoint(model_dir: Path, file: Path) -> None:
     import torch
     from safetensors.torch import load_file
 
-    from configuration_geograph import CLASSES
+    from names_geograph import CLASSES
 
     state = load_file(model_dir / "model.safetensors")
     state["dist_emb.weight"] = torch.cat([state["dist_emb.weight"], torch.zeros(1, 16)])
@@ -93,7 +93,7 @@ def test_every_block_runs(place, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("page", ["README.md", "model_card.md", "dataset_card.md", "space_card.md"])
+@pytest.mark.parametrize("page", ["README.md", "model_card.md", "dataset_card.md", "geograph_types/space/space_card.md"])
 def test_no_block_is_left_out_without_a_reason(page):
     """`not run` is for what needs a network or hours; most of a page must run."""
     text = (ROOT / page).read_text(encoding="utf-8")

@@ -1,0 +1,189 @@
+"""What is checked before anything is sent to the Hub: what it would reject, show badly, or should never see."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from geograph_types.cli import CommandError
+from geograph_types.hub.card_checks import check_card, check_dataset
+
+PICKLE_SUFFIXES = {".pkl", ".pickle", ".pt", ".pth", ".bin", ".ckpt", ".joblib", ".dill", ".cloudpickle"}
+TEXT_SUFFIXES = {".md", ".py", ".json", ".jsonl", ".txt", ".yaml", ".yml", ".csv", ".toml", ".cfg", ".html", ".svg"}
+
+# Kinds of secrets, by the form that their issuers gave them.
+SECRETS = {
+    "a Hugging Face token": r"\b(?:hf|api_org)_[A-Za-z0-9]{30,}",
+    "an AWS key": r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b",
+    "a private key": r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY",
+    "a GitHub token": r"\b(?:gh[pousr]_[A-Za-z0-9]{36}|github_pat_[A-Za-z0-9_]{60,})",
+    "a Google key": r"\bAIza[0-9A-Za-z_-]{35}\b",
+    "a Slack token": r"\bxox[abprs]-[A-Za-z0-9-]{10,}",
+    "an API key": r"\bsk-[A-Za-z0-9_-]{32,}",
+}
+# A file on someone's machine: it means nothing to others, and tells them a name.
+ABSOLUTE_PATH = re.compile(
+    r"(?<![\w.:/~$}+-])/(?:home|Users|root|tmp|mnt|media|opt|srv|var|work|workspace|content|kaggle)/[\w.@+-]+[^\s\"'`)<>]*"
+    r"|\b[A-Za-z]:\\{1,2}[\w.-]+\\[^\s\"'`)<>]*"
+    r"|file:///[^\s\"'`)<>]+"
+)
+# Binary files tell their text at the ends: safetensors' header first, Parquet's metadata last.
+BINARY_ENDS = 1 << 20
+
+LOAD_MODEL = """
+import sys
+import numpy as np
+from transformers import AutoConfig, AutoModel, pipeline
+folder = sys.argv[1]
+config = AutoConfig.from_pretrained(folder, trust_remote_code=True)
+model, report = AutoModel.from_pretrained(folder, trust_remote_code=True, output_loading_info=True)
+odd = {kind: sorted(map(str, names)) for kind, names in report.items() if names}
+if odd:
+    sys.exit(f"ValueError: the weights do not fit the model: {odd}")
+if not all(p.isfinite().all() for p in model.parameters()):
+    sys.exit("ValueError: a weight is not a finite number")
+answer = pipeline("geograph-types", model=folder, trust_remote_code=True)(
+    {"embedding": np.zeros(config.embedding_dim, dtype="float32")})
+if not answer["types"]:
+    sys.exit("ValueError: the pipeline gives no types")
+"""
+
+
+def check(files: dict[str, Path], repo_type: str, folder: Path, *, allow_synthetic: bool = False) -> None:
+    """Everything below for one kind of repository.
+
+    Args:
+        files: path in the repository → file.
+        folder: named in messages.
+
+    Raises:
+        CommandError: the first thing that is wrong, which file, and what to do.
+    """
+    for name, file in files.items():
+        check_no_pickle(name, file)
+        check_no_secret(name, file)
+    card = check_card(files, repo_type, folder)
+    if repo_type == "model":
+        check_model(files, folder, card, allow_synthetic=allow_synthetic)
+    elif repo_type == "dataset":
+        check_dataset(files, folder, card)
+    else:
+        check_space(files, folder)
+
+
+def check_no_pickle(name: str, file: Path) -> None:
+    """Loading a pickle runs whatever is in it, so none is published, whatever its name."""
+    with file.open("rb") as stream:
+        head = stream.read(2)
+    is_pickle = file.suffix.lower() in PICKLE_SUFFIXES or (head[:1] == b"\x80" and head[1:] in b"\2\3\4\5")
+    if not is_pickle and head == b"PK" and zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as archive:
+            is_pickle = any(entry.endswith(".pkl") for entry in archive.namelist())
+    if is_pickle and head:
+        raise CommandError(f"{name} is a pickle, which can run code: save weights as safetensors, and remove it")
+
+
+def check_no_secret(name: str, file: Path) -> None:
+    """Tokens and keys anywhere; paths of this machine in text files."""
+    text = "\n".join(_text_of(file))
+    for kind, pattern in SECRETS.items():
+        if found := re.search(pattern, text):
+            raise CommandError(
+                f"{name} holds {kind} ({found[0][:6]}…): take it out, and revoke it if it was ever sent"
+            )
+    if file.suffix.lower() in TEXT_SUFFIXES and (found := ABSOLUTE_PATH.search(text)):
+        raise CommandError(f"{name} names a path of this machine ({found[0]}): nobody else has it; take it out")
+
+
+def _text_of(file: Path) -> Iterator[str]:
+    if file.suffix.lower() in TEXT_SUFFIXES:
+        yield file.read_text(encoding="utf-8", errors="replace")
+        return
+    with file.open("rb") as stream:
+        yield stream.read(BINARY_ENDS).decode("latin-1")
+        size = file.stat().st_size
+        if size > BINARY_ENDS:
+            stream.seek(max(BINARY_ENDS, size - BINARY_ENDS))
+            yield stream.read().decode("latin-1")
+
+
+def check_model(files: dict[str, Path], folder: Path, card: dict[str, Any], *, allow_synthetic: bool) -> None:
+    """A whole model repository that loads, and nothing made-up by accident."""
+    config = check_model_files(files, str(folder))
+    tower = str(config.get("vision_model", ""))
+    if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", tower) or Path(tower).is_dir():
+        raise CommandError(f"{folder}/config.json: vision_model is {tower!r}, a folder that nobody else has")
+    if config.get("synthetic"):
+        if not allow_synthetic:
+            raise CommandError(
+                f"{folder}: this model was trained on synthetic rows, so its types mean nothing; train it on the "
+                "official ones, or say --allow_synthetic"
+            )
+        if "synthetic" not in files["README.md"].read_text(encoding="utf-8").lower():
+            raise CommandError(f"{folder}/README.md must say that the model was trained on synthetic rows")
+    if "train_results.json" in files and not card.get("model-index"):
+        raise CommandError(f"{folder}/README.md: its metadata lacks model-index, the results of a model trained here")
+    check_model_loads(files, str(folder))
+
+
+def check_model_files(files: dict[str, Path], where: str) -> dict[str, Any]:
+    """Config, weights and travelling files are all there; returns the config."""
+    from geograph_types.hub.model_folder import TRAVELLING_FILES
+
+    absent = [name for name in ("config.json", "model.safetensors", *TRAVELLING_FILES) if name not in files]
+    if absent:
+        raise CommandError(f"{where} is no whole model repository: it lacks {', '.join(absent)}")
+    config = json.loads(files["config.json"].read_text(encoding="utf-8"))
+    for key in ("auto_map", "custom_pipelines"):
+        if not config.get(key):
+            raise CommandError(f"{where}/config.json lacks {key}, so that Auto classes would not find the code")
+    return config
+
+
+def check_model_loads(files: dict[str, Path], where: str) -> None:
+    """Just these files make a model and a pipeline that answers, in a fresh process."""
+    with tempfile.TemporaryDirectory(prefix="geograph-check-") as stage:
+        for name, file in files.items():
+            (Path(stage) / name).parent.mkdir(parents=True, exist_ok=True)
+            (Path(stage) / name).symlink_to(file.resolve())
+        run_fresh(LOAD_MODEL, stage, where=where)
+
+
+def run_fresh(code: str, *args: str, where: str, cwd: str | None = None) -> None:
+    """Runs Python code in a fresh process that knows neither this repository's files nor any cache."""
+    with tempfile.TemporaryDirectory(prefix="geograph-fresh-") as scratch:
+        environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "HF_TOKEN")}
+        environment |= {"HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": scratch, "PYTHONDONTWRITEBYTECODE": "1"}
+        done = subprocess.run(
+            [sys.executable, "-c", code, *args],
+            cwd=cwd or scratch,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if done.returncode:
+        # Of errors that caused one another, the first tells the reason.
+        reasons = re.findall(r"^[\w.]*Error: .*", done.stderr, re.MULTILINE)
+        reason = (reasons or done.stderr.strip().splitlines()[-1:] or [f"status {done.returncode}"])[0]
+        for folder in args:  # a temporary one, which says nothing to anybody
+            reason = reason.replace(folder, where)
+        raise CommandError(f"{where} does not load in a fresh process: {reason}")
+
+
+def check_space(files: dict[str, Path], folder: Path) -> None:
+    """The page's program and the model that travels with it load from these files alone."""
+    absent = [name for name in ("app.py", "requirements.txt") if name not in files]
+    if absent:
+        raise CommandError(f"{folder} is no whole Space: it lacks {', '.join(absent)}")
+    model = {name.removeprefix("model/"): file for name, file in files.items() if name.startswith("model/")}
+    if model:
+        check_model_files(model, "model")
+        check_model_loads(model, "model")
+    run_fresh("import app", where="app.py", cwd=str(folder))

@@ -1,0 +1,32 @@
+"""The one batch-wise forward of the classifier: vectors and buckets in, logits or probabilities out."""
+
+import numpy as np
+
+BATCH = 8192
+
+
+def logits_of(model, embedding: np.ndarray, bucket: np.ndarray, batch_size: int = BATCH) -> np.ndarray:
+    """Logits, float32 [N, C], batch by batch on the model's own device.
+
+    Args:
+        embedding: float32 [N, D], not normalised. bucket: int [N], as the model counts them (see `model_buckets`).
+    """
+    import torch
+
+    parts = []
+    with torch.inference_mode():
+        for start in range(0, len(embedding), batch_size):
+            part = slice(start, start + batch_size)
+            vectors = torch.from_numpy(np.ascontiguousarray(embedding[part])).to(model.device)
+            distance = torch.from_numpy(bucket[part].astype(np.int32)).to(model.device)
+            parts.append(model(embedding=vectors, distance=distance).logits.float().cpu())
+    if not parts:
+        return np.zeros((0, len(model.config.classes)), np.float32)
+    return torch.cat(parts).numpy()
+
+
+def probabilities_of(model, embedding: np.ndarray, bucket: np.ndarray, batch_size: int = BATCH) -> np.ndarray:
+    """As `logits_of`, but probabilities, float32 [N, C]."""
+    import torch
+
+    return torch.from_numpy(logits_of(model, embedding, bucket, batch_size)).sigmoid().numpy()

@@ -1,0 +1,113 @@
+"""A CSV of photos → dataset rows, their embeddings made on the way."""
+
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from geograph_types.cli import CommandError
+from geograph_types.rows.fields import (
+    DISTANCE_CODES,
+    DISTANCES,
+    EMBEDDING_DIM,
+    Rejected,
+    SourceRows,
+    parse_id,
+    parse_split,
+    parse_types,
+    parse_weight,
+)
+from geograph_types.rows.photo_tables import PhotoRecord, iterate_photos
+
+PHOTOS_A_BLOCK = 256
+
+
+def photo_blocks(path: Path, source: str, vision_model: str | None) -> Iterator[SourceRows]:
+    """A CSV with `path`, `gridimage_id`, `types`, and `distance` or places → checked rows, in its order.
+
+    `weight`, `split` and `title` may be there too. The rest of a line is checked before its photo is opened.
+
+    Args:
+        vision_model: the CLIP tower, a Hub id or a folder; by default the one that official vectors come from.
+
+    Raises:
+        CommandError: no such file, an empty one, or without those columns; no tower.
+    """
+    from encoder_geograph import GeographEncoder
+
+    records, encoder, waiting = iterate_photos(path), None, deque()
+
+    def files() -> Iterator[Any]:
+        """The photos of the good lines; what became of each line waits for its photo's vector."""
+        for record in records:
+            checked = _checked(record, source)
+            waiting.append(checked)
+            if not isinstance(checked, Rejected):
+                yield record.file
+
+    first = next(records, None)
+    if first is None:
+        raise CommandError(f"{source}: empty; expected a line a photo below its heading")
+    if missing := [name for name in ("gridimage_id", "types") if first.row and name not in first.row]:
+        raise CommandError(f"{source}: no column {missing[0]!r} in its first line")
+    records = _chain(first, records)
+    encoder = GeographEncoder.from_pretrained(**({"name_or_dir": vision_model} if vision_model else {}))
+    good, rejected = [], []
+    for vector in encoder.encode(files()):
+        while isinstance(waiting[0], Rejected):
+            rejected.append(waiting.popleft())
+        line, row = waiting.popleft()
+        if isinstance(vector, ValueError):
+            rejected.append(Rejected(source, line, f"photo: {vector}", row[0]))
+        else:
+            good.append((line, row, vector))
+        if len(good) + len(rejected) >= PHOTOS_A_BLOCK:
+            yield _block(good, rejected)
+            good, rejected = [], []
+    rejected += waiting
+    yield _block(good, rejected)
+
+
+def _chain(first: PhotoRecord, rest: Iterator[PhotoRecord]) -> Iterator[PhotoRecord]:
+    yield first
+    yield from rest
+
+
+def _checked(record: PhotoRecord, source: str) -> tuple[int, tuple] | Rejected:
+    """Line and values of a row, or why it cannot be one."""
+    row, identity = record.row, None
+    try:
+        if record.error:
+            raise ValueError(record.error.removeprefix(f"line {record.line}: "))
+        text = str(row.get("gridimage_id") or "").strip()
+        identity = parse_id(int(text) if text.isdecimal() else text)
+        tags = parse_types(str(row.get("types") or ""))
+        distance = str(row.get("distance") or "").strip()
+        code = DISTANCE_CODES.get(distance) if distance else None
+        if code is None:  # other metres, or from places
+            code = DISTANCE_CODES[DISTANCES[record.distance]]
+        weight = str(row.get("weight") or "").strip()
+        weight = parse_weight(float(weight)) if weight else 1.0
+        split = parse_split(str(row.get("split") or "").strip())
+    except ValueError as error:
+        return Rejected(source, record.line, str(error), identity)
+    return record.line, (identity, tags, code, weight, split, row.get("title") or None)
+
+
+def _block(good: list[tuple[int, tuple, np.ndarray]], rejected: list[Rejected]) -> SourceRows:
+    ids, tags, codes, weights, splits, titles = zip(*(row for _, row, _ in good), strict=True) if good else [()] * 6
+    lists: dict[tuple[int, ...], int] = {}
+    return SourceRows(
+        gridimage_id=np.array(ids, np.int64),
+        types=np.array([lists.setdefault(t, len(lists)) for t in tags], np.int32),
+        type_lists=list(lists),
+        distance=np.array(codes, np.uint8),
+        weight=np.array(weights, np.float32),
+        split=np.array(splits, np.int8),
+        embedding=np.array([vector for *_, vector in good], np.float32).reshape(-1, EMBEDDING_DIM),
+        line=np.array([line for line, *_ in good], np.int64),
+        title=list(titles) if any(titles) else None,
+        rejected=sorted(rejected, key=lambda bad: bad.line),
+    )

@@ -1,0 +1,119 @@
+"""Source rows parsed on all cores: blocks of lines and their embeddings lie in memory that the processes share.
+
+So no embedding is ever sent through a pipe: a worker decodes base64 right where the writer copies the rows from.
+"""
+
+import mmap
+import multiprocessing
+import os
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
+
+import numpy as np
+
+from geograph_types.cli import CommandError
+from geograph_types.rows.fields import EMBEDDING_BYTES, EMBEDDING_DIM, SourceRows, most_rows, parse_block
+from geograph_types.rows.sources import BLOCK_SIZE, Block
+
+INPUT_BYTES = BLOCK_SIZE + (1 << 20)  # a larger block, which only very long lines make, is parsed here
+OUTPUT_ROWS = most_rows(INPUT_BYTES)
+SLOT_BYTES = INPUT_BYTES + OUTPUT_ROWS * EMBEDDING_BYTES
+
+# The slots, made before the workers start so that they inherit them.
+_memory: mmap.mmap | None = None
+
+
+class ParserPool:
+    """Workers that parse blocks, in order; use as a context, or `close` it.
+
+    On Linux they are processes; elsewhere, where forking is not safe, threads: slower, and the same rows.
+    """
+
+    def __init__(self, workers: int | None = None):
+        global _memory
+        workers = workers or os.cpu_count() or 1
+        self._slots = 2 * workers + 1
+        self._memory = _memory = mmap.mmap(-1, self._slots * SLOT_BYTES)  # no name: nothing is left after a kill
+        if sys.platform == "linux":
+            context = multiprocessing.get_context("fork")
+            self._pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent)
+            self._pool.submit(os.getpid).result()  # starts all of them now, before any library starts threads
+        else:
+            self._pool = ThreadPoolExecutor(workers)
+
+    def __enter__(self) -> "ParserPool":
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the workers, whose memory others can use then."""
+        self._pool.shutdown(cancel_futures=True)
+
+    def parse(self, blocks: Iterable[Block]) -> Iterator[SourceRows]:
+        """Checked rows, block by block, in order. A block's embeddings are valid until the next one is asked for."""
+        free, waiting = list(range(self._slots)), deque()
+        try:
+            for block in blocks:
+                if len(waiting) >= self._slots:
+                    yield from self._finish(waiting, free)
+                waiting.append(self._start(block, free))
+            while waiting:
+                yield from self._finish(waiting, free)
+        except BrokenProcessPool:
+            raise CommandError("a worker process was killed (out of memory?); nothing was written") from None
+
+    def _start(self, block: Block, free: list[int]) -> tuple[Block, int | None, Future | None]:
+        size = len(block.data)
+        if size > INPUT_BYTES:
+            return block, None, None
+        slot = free.pop()
+        start = slot * SLOT_BYTES
+        self._memory[start : start + size] = block.data
+        job = self._pool.submit(_parse_slot, slot, size, block.first_line, block.source)
+        return replace(block, data=b""), slot, job
+
+    def _finish(self, waiting: deque, free: list[int]) -> Iterator[SourceRows]:
+        block, slot, job = waiting.popleft()
+        if slot is None:
+            yield parse_block(block.data, block.first_line, block.source)
+            return
+        rows = job.result()
+        rows.embedding = _output(self._memory, slot)[: len(rows)]
+        yield rows
+        free.append(slot)
+
+
+def _output(memory: mmap.mmap, slot: int) -> np.ndarray:
+    """The slot's place for embeddings, float32 [OUTPUT_ROWS, 512]."""
+    start = slot * SLOT_BYTES + INPUT_BYTES
+    flat = np.frombuffer(memory, dtype="<f4", count=OUTPUT_ROWS * EMBEDDING_DIM, offset=start)
+    return flat.reshape(OUTPUT_ROWS, EMBEDDING_DIM)
+
+
+def _parse_slot(slot: int, size: int, first_line: int, source: str) -> SourceRows:
+    """Runs in a worker; the embeddings stay in the slot."""
+    start = slot * SLOT_BYTES
+    out = _output(_memory, slot)
+    rows = parse_block(_memory[start : start + size], first_line, source, out=out)
+    if not np.may_share_memory(rows.embedding, out):  # a bad row in the middle was left out: close the gap
+        out[: len(rows)] = rows.embedding
+    rows.embedding = None
+    return rows
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed ends too, rather than wait for work for ever."""
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

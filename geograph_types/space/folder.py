@@ -1,0 +1,117 @@
+"""The folder that becomes the Space: `app.py`, the rooms it stands on, its card, its requirements, and a model.
+
+What belongs to it is read from the imports themselves, so that no list can fall behind the code.
+"""
+
+import ast
+import importlib.metadata
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from geograph_types.cli import CommandError
+from geograph_types.files import ROOT
+from geograph_types.hub.model_folder import TRAVELLING_FILES, fill_card
+
+PROGRAM = "app.py"
+# Where the model that travels with the Space lies, beside `app.py`.
+MODEL_FOLDER = "model"
+MODEL_FILES = ("config.json", "model.safetensors", *TRAVELLING_FILES)
+# Pictures and examples.
+ASSETS = "geograph_types/space/examples"
+# The Space's own `sdk_version` installs it.
+FROM_THE_SDK = "gradio"
+
+
+def build_space_folder(folder: Path, *, model_dir: str | None = None, model_id: str | None = None) -> None:
+    """Fills `folder` with all that the Space needs; with either a model that travels or a published one's name.
+
+    Raises:
+        CommandError: `model_dir` is no whole model folder.
+    """
+    modules = local_modules(ROOT / PROGRAM)
+    for module in modules:
+        target = folder / module.relative_to(ROOT)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(module, target)
+    shutil.copytree(ROOT / ASSETS, folder / ASSETS)
+    (folder / "requirements.txt").write_text("\n".join(requirements(modules)) + "\n", encoding="utf-8")
+    if model_dir is not None:
+        _copy_model(Path(model_dir), folder / MODEL_FOLDER)
+    card = fill_card(Path(__file__).with_name("space_card.md"), space_values(model_id))
+    (folder / "README.md").write_text(card, encoding="utf-8")
+
+
+def _copy_model(source: Path, target: Path) -> None:
+    """What answers are made of; figures and curves are for the model's own page."""
+    absent = [name for name in MODEL_FILES if not (source / name).is_file()]
+    if absent:
+        raise CommandError(f"{source} is no whole model folder: it lacks {', '.join(absent)}")
+    target.mkdir()
+    for name in MODEL_FILES:
+        shutil.copy(source / name, target / name)
+
+
+def space_values(model_id: str | None) -> dict[str, str]:
+    """What the card's template asks for."""
+    import platform
+
+    return {
+        "sdk_version": importlib.metadata.version("gradio"),
+        "python_version": ".".join(platform.python_version_tuple()[:2]),
+        "model_id": model_id or "",
+    }
+
+
+def local_modules(program: Path) -> list[Path]:
+    """A program and every file beside it that it imports, directly or not, at the top or inside a function; sorted."""
+    found: set[Path] = set()
+    waiting = [program]
+    while waiting:
+        file = waiting.pop()
+        if file not in found and file.is_file():
+            found.add(file)
+            waiting += [path for name in _imports(file) for path in _files_of(program.parent, name)]
+    return sorted(found)
+
+
+def _files_of(root: Path, name: str) -> Iterator[Path]:
+    """What an import of `name` reads: the module, or the package, and every `__init__.py` on the way."""
+    parts = name.split(".")
+    for depth in range(1, len(parts) + 1):
+        place = root.joinpath(*parts[:depth])
+        yield from (place.with_suffix(".py"), place / "__init__.py")
+
+
+def requirements(modules: list[Path]) -> list[str]:
+    """What a user of the model needs, and the pins of what else these files import, in the order of our own files."""
+    names = {name.split(".")[0] for module in modules for name in _imports(module)}
+    providers = importlib.metadata.packages_distributions()
+    wanted = {_plain(distribution) for name in names for distribution in providers.get(name, [])}
+    needed = _pins("requirements.txt")
+    return [*needed.values()] + [
+        pin
+        for name, pin in _pins("requirements-dev.txt").items()
+        if name in wanted and name not in needed and name != FROM_THE_SDK
+    ]
+
+
+def _pins(file: str) -> dict[str, str]:
+    lines = (ROOT / file).read_text(encoding="utf-8").splitlines()
+    return {_plain(pin[1]): pin[0] for line in lines if (pin := re.match(r"([\w.-]+)==\S+", line))}
+
+
+def _imports(file: Path) -> Iterator[str]:
+    """Dotted names of what a file imports; `from .x import y` counts as x, `from a import b` as a and a.b."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _plain(name: str) -> str:
+    """PEP 503: how a distribution is called whatever way it is spelled."""
+    return re.sub(r"[-_.]+", "-", name).lower()

@@ -1,0 +1,123 @@
+"""Official checkpoints: the same logits as the official architecture, through AutoModel."""
+
+import base64
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from names_geograph import CLASSES
+
+
+@pytest.fixture(scope="module")
+def official(shared, tmp_path_factory):
+    path = shared / "upstream" / "best_geograph_model_v2.3.pth"
+    if not path.is_file():
+        pytest.skip("no official weights beside the repository")
+    folder = tmp_path_factory.mktemp("official") / "v2.3"
+    return path, folder
+
+
+def convert(root, *arguments):
+    command = [sys.executable, str(root / "convert_checkpoint.py"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_official_weights_give_the_official_numbers(official, root, shared):
+    from transformers import AutoModel
+
+    path, folder = official
+    assert convert(root, path, "--output_dir", folder).returncode == 0
+    model = AutoModel.from_pretrained(folder, trust_remote_code=True).eval()
+    row = json.loads((shared / "data" / "geograph_7706259.json").read_text())
+    embedding = torch.from_numpy(np.frombuffer(base64.b64decode(row["embeddings"]), "<f4").copy())[None]
+
+    # The official architecture, written out.
+    state = torch.load(path, weights_only=True)["model_state_dict"]
+    table = nn.Embedding(24, 16)
+    layers = nn.Sequential(nn.Linear(528, 256), nn.ReLU(), nn.Dropout(0.2), nn.Linear(256, 7))
+    table.load_state_dict({"weight": state["dist_emb.weight"]})
+    layers.load_state_dict({k.removeprefix("fc."): v for k, v in state.items() if k.startswith("fc.")})
+    layers.eval()
+    with torch.no_grad():
+        for bucket in range(23):
+            distance = torch.tensor([bucket])
+            expected = layers(torch.cat([embedding, table(distance)], 1))
+            assert torch.allclose(model(embedding, distance).logits, expected, atol=1e-5)
+
+    def probability(bucket, name):
+        return model(embedding, torch.tensor([bucket])).logits.sigmoid()[0, CLASSES.index(name)].item()
+
+    assert probability(5, "Geograph") == pytest.approx(0.9545, abs=5e-5)
+    assert probability(5, "Close Look") == pytest.approx(0.0335, abs=5e-5)
+    assert probability(22, "Geograph") == pytest.approx(0.9484, abs=5e-5)
+    assert probability(12, "Cross Far") == pytest.approx(0.9825, abs=5e-5)
+    assert model.config.cross_far_min_distance == 256
+    card = (folder / "README.md").read_text()
+    assert "official v2.3" in card
+    assert "{{" not in card
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"not a checkpoint", "not a PyTorch checkpoint"), (None, "no such file")],
+)
+def test_bad_files_are_one_line(root, tmp_path, content, message):
+    path = tmp_path / "model.pth"
+    if content is not None:
+        path.write_bytes(content)
+    result = convert(root, path, "--output_dir", tmp_path / "out")
+    assert result.returncode == 1
+    assert message in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_refuses_code_in_a_checkpoint(tmp_path):
+    import pickle
+
+    from modeling_geograph import GeographModel
+
+    class Evil:
+        def __reduce__(self):
+            return (print, ("run",))
+
+    torch.save({"model_state_dict": Evil()}, tmp_path / "evil.pth", pickle_module=pickle)
+    with pytest.raises(ValueError, match="read safely"):
+        GeographModel.load_checkpoint(tmp_path / "evil.pth")
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "message"),
+    [
+        ({"weights": {}}, "model_state_dict"),
+        ({"model_state_dict": {"dist_emb.weight": torch.zeros(24, 8)}}, "dist_emb.weight has shape"),
+        ({"model_state_dict": {}, "classes": ["Aerial"]}, "classes"),
+    ],
+)
+def test_another_checkpoint_is_refused(tmp_path, checkpoint, message):
+    from modeling_geograph import GeographModel
+
+    torch.save(checkpoint, tmp_path / "other.pth")
+    with pytest.raises(ValueError, match=message):
+        GeographModel.load_checkpoint(tmp_path / "other.pth")
+
+
+def test_usage(root):
+    assert convert(root).returncode == 2
+    assert convert(root, "--download", "v9").returncode == 2
+
+
+def test_the_file_may_stand_after_the_flags_and_no_unsafe_advice_is_given(root, tmp_path):
+    path = tmp_path / "model.pth"
+    torch.save(object, path)
+    result = convert(root, "--output_dir", tmp_path / "model", path)
+    assert result.returncode == 1
+    (line,) = result.stderr.strip().splitlines()
+    assert "not a PyTorch checkpoint" in line
+    assert "weights_only" not in line and "\x1b" not in line
+    assert not (tmp_path / "model").exists()
