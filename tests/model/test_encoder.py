@@ -105,6 +105,7 @@ def test_the_fused_tower_is_the_tower(tower_dir):
         plain = tower(pixel_values=(pixels * scale + shift).permute(0, 3, 1, 2)).image_embeds
         torch.testing.assert_close(FusedTower(tower, scale, shift, torch.float32)(pixels), plain, atol=1e-4, rtol=1e-4)
 
+
 @pytest.mark.skipif(not packs_bfloat16(), reason="this processor has no bfloat16 products (AVX-512 or AMX)")
 def test_the_fused_tower_in_bfloat16_is_the_tower(tower_dir):
     tower = CLIPVisionModelWithProjection.from_pretrained(tower_dir)
