@@ -71,7 +71,9 @@ def test_files_and_functions_stay_small():
     """A reader holds each in the head."""
     long = {name: lines for name, path in modules().items() if (lines := len(path.read_text().splitlines())) > 400}
     assert not long
-    commands = {name: lines for name in COMMANDS if (lines := len((ROOT / f"{name}.py").read_text().splitlines())) > 150}
+    commands = {
+        name: lines for name in COMMANDS if (lines := len((ROOT / f"{name}.py").read_text().splitlines())) > 150
+    }
     assert not commands
     everything = [(module, *f) for module, path in modules().items() for f in functions(path)]
     assert sum(lines > 50 for _, _, lines, _ in everything) < 0.01 * len(everything)

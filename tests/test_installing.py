@@ -1,4 +1,4 @@
-"""`pip install .` as a user's pip does it, with the library's own metadata, in an environment that has torch already."""
+"""`pip install .` as a user's pip does it, with the library's own metadata, where torch is installed already."""
 
 import os
 import re

@@ -1,6 +1,6 @@
 """The project's imports, read from its source: which file imports which, also inside functions.
 
-    python -m tests.support.imports    prints the arrows between rooms, the circles, files and functions by length
+python -m tests.support.imports    prints the arrows between rooms, the circles, files and functions by length
 """
 
 import ast
