@@ -271,7 +271,7 @@ def test_what_cannot_be_done(classify, vector, tmp_path):
 def test_the_tower_is_loaded_at_the_first_photo_only(model, vector):
     classify = GeographPipeline(model, task="geograph-types", vision_model="/nowhere/tower")
     assert classify({"embedding": vector})["error"] is None
-    with pytest.raises(OSError, match="--vision_model"):
+    with pytest.raises(OSError, match="cannot load the vision tower '/nowhere/tower'"):
         classify(Image.new("RGB", (64, 64)))
 
 
