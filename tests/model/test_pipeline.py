@@ -167,7 +167,9 @@ def test_null_in_a_source_row_is_zero(classify, model, vector):
 def test_places_decide(classify, vector):
     far = classify({"embedding": vector}, subject=SUBJECT, viewpoint=OTHER)
     assert far["cross_grid"] == "geometry" and far["types"][0] == "Cross Grid"
-    assert far["scores"] == classify({"embedding": vector}, distance=1000)["scores"]  # the model's own, whatever is given
+    assert (
+        far["scores"] == classify({"embedding": vector}, distance=1000)["scores"]
+    )  # the model's own, whatever is given
     # An item's own place goes before the call's.
     near = classify({"embedding": vector, "viewpoint": SAME}, subject=SUBJECT, viewpoint=OTHER)
     assert near["cross_grid"] is None and "Cross Grid" not in near["types"]
