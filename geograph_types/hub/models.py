@@ -167,7 +167,7 @@ def _fetch(name: str, revision: str | None) -> tuple[Path, str]:
     except CommandError as error:
         cause: BaseException | None = error.__cause__
         if isinstance(cause, GatedRepoError):
-            raise CommandError(f"{name}: its owner lets in those who asked; ask on its page, then `hf auth login`")
+            raise CommandError(f"{name}: ask its owner for access on its page, then `hf auth login`") from error
         if isinstance(cause, RepositoryNotFoundError):
             what = "no such folder here, and no such model on the Hub (a private one needs `hf auth login`)"
             raise CommandError(f"{name}: {what}") from error

@@ -97,7 +97,7 @@ SPOILED = {
     "damaged or cut short": lambda f: os.truncate(f / "model.safetensors", 5000),
     "damaged or cut short (Error": lambda f: (f / "model.safetensors").write_bytes(b""),
     "is a pickle, which can run code, under": lambda f: (f / "model.safetensors").write_bytes(pickle.dumps({"a": 1})),
-    "its weights are a pickle (pytorch_model.bin)": lambda f: (f / "model.safetensors").rename(f / "pytorch_model.bin"),
+    "are a pickle (pytorch_model.bin)": lambda f: (f / "model.safetensors").rename(f / "pytorch_model.bin"),
     "it has no model.safetensors": lambda f: (f / "model.safetensors").unlink(),
     "a pointer of git-lfs": lambda f: (f / "model.safetensors").write_text("version https://git-lfs.github.com/spec"),
     "it has no config.json": lambda f: (f / "config.json").unlink(),
@@ -163,7 +163,9 @@ def test_from_the_hub_with_a_revision(folder, monkeypatch, capsys):
         hub.repos["models", "somebody/types"].refs["refs/tags/v1"] = first
         monkeypatch.setattr(constants, "ENDPOINT", hub.url)
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.url + "/{repo_id}/resolve/{revision}/{filename}")
+        monkeypatch.setattr(
+            constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.url + "/{repo_id}/resolve/{revision}/{filename}"
+        )
         models = [load_model("somebody/types", revision, device="cpu") for revision in (None, "v1")]
         assert [model.config.hidden_dim for model in models] == [4, 8]
         assert {model.config.name_or_path for model in models} == {"somebody/types"}
