@@ -16,13 +16,15 @@ from transformers.dynamic_module_utils import custom_object_save
 try:
     from .decision_geograph import decide, failed
     from .encoder_geograph import GeographEncoder
-    from .grid_geograph import as_point, bucket_for
+    from .grid_geograph import bucket_for
+    from .places_geograph import as_point
 except ImportError:
     if __package__:  # a library that is missing or too old says so itself
         raise
     from decision_geograph import decide, failed
     from encoder_geograph import GeographEncoder
-    from grid_geograph import as_point, bucket_for
+    from grid_geograph import bucket_for
+    from places_geograph import as_point
 
 # Where the input has a length and `batch_size` is not given; and batches answered together, so that the encoder can
 # decode the next while it encodes one.

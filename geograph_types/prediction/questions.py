@@ -24,7 +24,8 @@ from geograph_types.rows.fields import (
 )
 from geograph_types.rows.photo_tables import CSV_SUFFIXES, PhotoRecord, count_photos, iterate_photos
 from geograph_types.rows.sources import is_url, line_blocks
-from grid_geograph import as_point, bucket_for
+from grid_geograph import bucket_for
+from places_geograph import as_point
 
 
 @dataclass
