@@ -8,8 +8,6 @@ order of the input. What cannot be done gets its `error`, the rest go on. Stoppe
 command, it goes on where it was: what is done so far lies in OUTPUT.partial/ until all is.
 """
 
-import queue
-import threading
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -74,6 +72,7 @@ def main() -> None:
 def predict(args: PredictArguments, asked: Any, model: Any, identity: dict[str, Any]) -> tuple[int, int]:
     """Reads, answers and writes, each in a thread of its own; gives the counts of rows and of errors."""
     from geograph_types.prediction.answers import AnswerFile
+    from geograph_types.prefetch import ahead
 
     # Rows of a Parquet file are answered where Arrow put them, and nothing here writes there.
     warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
@@ -191,45 +190,6 @@ def encode_photos(questions: Any, encoder: _Encoder, dim: int) -> None:
         else:
             questions.embedding[i] = vector
     questions.errors = errors if any(errors) else None
-
-
-def ahead(items: Iterator[Any], depth: int = 2) -> Iterator[Any]:
-    """The same items, made by a thread of their own a little ahead of whoever takes them."""
-    ready: queue.Queue = queue.Queue(maxsize=depth)
-    stopped = threading.Event()
-    end = object()
-
-    def put(item: Any) -> bool:
-        while not stopped.is_set():
-            try:
-                ready.put(item, timeout=0.1)
-                return True
-            except queue.Full:
-                continue
-        return False
-
-    def make() -> None:
-        try:
-            for item in items:
-                if not put((item, None)):
-                    return
-            put((end, None))
-        except BaseException as error:  # handed on to whoever takes the items
-            put((end, error))
-
-    thread = threading.Thread(target=make, daemon=True)
-    thread.start()
-    try:
-        while True:
-            item, error = ready.get()
-            if error is not None:
-                raise error
-            if item is end:
-                return
-            yield item
-    finally:
-        stopped.set()
-        thread.join()
 
 
 if __name__ == "__main__":
