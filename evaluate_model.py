@@ -21,7 +21,9 @@ class EvaluateArguments:
     dataset_config: str = field(default="small", metadata={"help": "small, medium or large"})
     split: str = field(default="test", metadata={"help": "train, validation or test"})
     output_dir: str = field(default="report", metadata={"help": "where the report goes"})
-    compare: list[str] = field(default_factory=list, metadata={"help": "others, judged on the same rows; USER/NAME@REVISION pins one"})
+    compare: list[str] = field(
+        default_factory=list, metadata={"help": "others, judged on the same rows; USER/NAME@REVISION pins one"}
+    )
     bootstrap: int = field(default=1000, metadata={"help": "resamples behind each 95 % interval"})
     text_model: str | None = field(
         default=None,

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from geograph_types.cli import CommandError, naming_flag, parse_flags, progress, run, say
+from geograph_types.cli import naming_flag, parse_flags, progress, run, say
 
 OUTPUT_SUFFIXES = (".parquet", ".jsonl", ".csv")
 
