@@ -5,7 +5,7 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 DEMO := demo
 
-.PHONY: install browser test fix demo app lowest
+.PHONY: install browser kills test fix demo app lowest
 
 install: $(VENV)/.installed
 
@@ -24,6 +24,10 @@ browser:
 
 test: install browser
 	$(PY) -m pytest
+
+# Kills the commands at random moments and at file events; the same bits must come out in the end.
+kills: install
+	$(PY) -m tests.kills
 
 fix: install
 	$(VENV)/bin/ruff format .
