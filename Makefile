@@ -36,7 +36,7 @@ demo: install
 		--output_dir $(DEMO)/geograph-type-classifier --overwrite_output_dir
 	$(PY) evaluate_model.py --model $(DEMO)/geograph-type-classifier --dataset $(DEMO)/geograph-types \
 		--dataset_config small --split test --output_dir $(DEMO)/report --update_card
-	$(PY) demo.py $(DEMO)
+	$(PY) examples/first_answer.py $(DEMO)
 
 app: install
 	@test -f $(DEMO)/geograph-type-classifier/model.safetensors || $(MAKE) demo
