@@ -1,6 +1,6 @@
 """The last step of `make demo`: loads the trained model as users do, and tells the types of one test photo.
 
-    python examples/first_answer.py FOLDER    (the folder that `make demo` filled)
+python examples/first_answer.py FOLDER    (the folder that `make demo` filled)
 """
 
 import argparse
