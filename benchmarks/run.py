@@ -1,8 +1,8 @@
-"""All benchmarks in one run: every ratio with its spread, the machine and the versions, as a table, JSON and a picture.
+"""All benchmarks in one run: every ratio with its spread, the machine, the versions, as a table, JSON and a picture.
 
     .venv/bin/python benchmarks/run.py [--only prepare,train] [--quick] [--output_dir docs]
 
-Leave the machine alone meanwhile. Writes `speed.md`, `speed.json` and `speed.png`. Each benchmark is also a command of its
+Leave the machine alone meanwhile. Writes speed.md, speed.json and speed.png. Each benchmark is also a command of its
 own, such as `python -m benchmarks.prepare`. `--quick` shows that everything runs; its figures are worth nothing.
 """
 
