@@ -1,4 +1,4 @@
-"""Commands killed at random moments and at file events, and run again until they are done: the same bits must come out.
+"""Commands killed at random moments and at file events, then run again to their end: the same bits must come out.
 
     python -m tests.kills                          # every command, one minute each
     python -m tests.kills prepare --seconds 600    # one command, ten minutes

@@ -43,8 +43,8 @@ WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 class Scenario:
     """One command and what must hold of it.
 
-    `service` opens what outlives the kills, such as a server, and gives it to the functions; `environment` is set before
-    any library is loaded, from that service. `prepare(work, service)` lays the input out; `run(work, service)` is the
+    `service` opens what outlives the kills, such as a server, and gives it to the functions; `environment` is set
+    before any library is loaded, from that service. `prepare(work, service)` lays the input out; `run(work, service)` is the
     command, in the process that is killed; `result(work, service)` is what must come out the same, as bytes;
     `whole(work, service)` raises where a killed run left something that it must not (half a file under its final name,
     the older result gone). `leftovers` are patterns of names that may be there after a kill and not after the end.
@@ -92,7 +92,7 @@ def digest_of(folder: Path, *, without: tuple[str, ...] = ()) -> bytes:
 
 def torture(scenario: Scenario, seconds: float, seed: int) -> Tally:
     """Kills and restarts one scenario for so long; call it in a process of its own."""
-    tally, rng = Tally(scenario.name), random.Random(f"{seed} {scenario.name}")  # noqa: S311
+    tally, rng = Tally(scenario.name), random.Random(f"{seed} {scenario.name}")
     with tempfile.TemporaryDirectory(prefix="geograph-kills-") as top, scenario.service() as service:
         os.environ.update(_world(Path(top) / "home") | scenario.environment(service))
         for name in scenario.preload:
