@@ -43,10 +43,10 @@ WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 class Scenario:
     """One command and what must hold of it.
 
-    `service` opens what outlives the kills, such as a server, and gives it to the functions; `environment` is set
-    before any library is loaded, from that service. `prepare(work, service)` lays the input out; `run(work, service)` is the
-    command, in the process that is killed; `result(work, service)` is what must come out the same, as bytes;
-    `whole(work, service)` raises where a killed run left something that it must not (half a file under its final name,
+    `service` opens what outlives the kills, such as a server, and gives it to the functions; `environment` comes from
+    it and is set before any library is loaded. `prepare(work, service)` lays the input out; `run(work, service)` is
+    the command, in the process that is killed; `result(work, service)` is what must come out the same, as bytes;
+    `whole(work, service)` asserts that a killed run left nothing that it must not (half a file under its final name,
     the older result gone). `leftovers` are patterns of names that may be there after a kill and not after the end.
     """
 
