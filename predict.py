@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from geograph_types.cli import CommandError, naming_flag, parse_flags, progress, run, say
+from geograph_types.cli import naming_flag, parse_flags, progress, run, say
 
 OUTPUT_SUFFIXES = (".parquet", ".jsonl", ".csv")
 
@@ -28,6 +28,7 @@ class PredictArguments:
     model: str = field(metadata={"help": "model folder, or Hub id"})
     input: str = field(metadata={"help": "rows (.jsonl, .gz, .parquet), a folder of photos, or a table of them"})
     output: str = field(metadata={"help": "file to write: .parquet, .jsonl or .csv"})
+    revision: str | None = field(default=None, metadata={"help": "branch, tag or commit of --model on the Hub"})
     vision_model: str | None = field(
         default=None, metadata={"help": "CLIP tower for photos, folder or Hub id; default: the one of the model"}
     )
@@ -99,18 +100,9 @@ def load_model(args: PredictArguments) -> tuple[Any, dict[str, Any]]:
     """The model, and what tells it and the flags from others."""
     import hashlib
 
-    import torch
-    from transformers import AutoModel
-    from transformers.utils.logging import disable_progress_bar
+    from geograph_types.hub import models
 
-    disable_progress_bar()  # of the few weights; ours is of the answers
-    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        model = AutoModel.from_pretrained(args.model, trust_remote_code=True).to(device).eval()
-    except RuntimeError as error:  # torch's word for a device that is not there
-        raise CommandError(f"--device {device}: {error}") from None
-    if model.config.model_type != "geograph":
-        raise CommandError(f"{args.model}: its type is {model.config.model_type!r}, expected a 'geograph' model")
+    model = models.load_model(args.model, args.revision, args.device)
     digest = hashlib.sha256(model.config.to_json_string(use_diff=False).encode())
     for name, value in sorted(model.state_dict().items()):
         digest.update(name.encode() + value.float().cpu().numpy().tobytes())
