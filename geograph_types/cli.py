@@ -110,7 +110,7 @@ def said_of(error: BaseException) -> str:
 
 
 def _where(error: BaseException) -> str:
-    """" at train.py, line 12", the innermost line of ours."""
+    """ " at train.py, line 12", the innermost line of ours."""
     found, trace = "", error.__traceback__
     while trace is not None:
         path = Path(trace.tb_frame.f_code.co_filename)
