@@ -1,6 +1,6 @@
 """What people write of a place → a point on the British or the Irish grid: the one parser of it.
 
-    as_point("TQ 300 804 [100m precision]")     as_point("51:30.3884N 0:7.6893W")     as_point("530000,180000")
+as_point("TQ 300 804 [100m precision]")     as_point("51:30.3884N 0:7.6893W")     as_point("530000,180000")
 """
 
 import re
@@ -23,12 +23,11 @@ FORMS = (
 LONGEST = 200  # characters of one place
 
 # The squares of 100 km that have land; the others of each grid are only sea.
-BRITISH_LAND = {
-    *("HP", "HT", "HU", "HW", "HX", "HY", "HZ", "NA", "NB", "NC", "ND", "NF", "NG", "NH", "NJ", "NK", "NL", "NM", "NN"),
-    *("NO", "NR", "NS", "NT", "NU", "NW", "NX", "NY", "NZ", "OV", "SC", "SD", "SE", "SH", "SJ", "SK", "SM", "SN", "SO"),
-    *("SP", "SR", "SS", "ST", "SU", "SV", "SW", "SX", "SY", "SZ", "TA", "TF", "TG", "TL", "TM", "TQ", "TR", "TV"),
-}
+# First letter → second letters.
+LAND = {"H": "PTUWXYZ", "N": "ABCDFGHJKLMNORSTUWXYZ", "O": "V", "S": "CDEHJKMNOPRSTUVWXYZ", "T": "AFGLMQRV"}
+BRITISH_LAND = {first + second for first, seconds in LAND.items() for second in seconds}
 IRISH_LAND, IRISH_SEA = set("BCDFGHJLMNOQRSTVWXY"), set("AEKPUZ")
+
 
 def as_point(place: GridPoint | str | None) -> GridPoint | None:
     """What a person wrote of a place → its point; blank or None → None; a point as it is.

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from degrees_geograph import point_of
 from geograph_types.cli import CommandError
 from geograph_types.rows.sources import is_url, line_blocks
-from degrees_geograph import point_of
 from grid_geograph import GridPoint, bucket_for
 from places_geograph import as_point
 

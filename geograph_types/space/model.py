@@ -106,7 +106,7 @@ class SpaceModel:
         for path, photo, vector in zip(paths, photos, self.pipeline.encoder.encode(photos), strict=True):
             name = {"path": Path(path).name}
             if isinstance(vector, Exception):
-                answers.append(name | failed(str(vector).removeprefix("bytes: ")))
+                answers.append(name | failed(getattr(vector, "reason", vector)))
                 thumbnails.append(None)
                 continue
             question = Question(vector, bucket_of(None), which=name)
