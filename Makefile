@@ -5,7 +5,7 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 DEMO := demo
 
-.PHONY: install browser test fix demo app
+.PHONY: install browser test fix demo app lowest
 
 install: $(VENV)/.installed
 
@@ -41,3 +41,11 @@ demo: install
 app: install
 	@test -f $(DEMO)/geograph-type-classifier/model.safetensors || $(MAKE) demo
 	$(PY) app.py --model $(DEMO)/geograph-type-classifier
+
+# The oldest versions that the metadata admits, tried on what travels, on rows and on the dataset.
+LOWEST := .venv-lowest
+lowest:
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/pip install --quiet --disable-pip-version-check "$$(grep '^torch==' requirements-lowest.txt)"
+	$(LOWEST)/bin/pip install --quiet --disable-pip-version-check -r requirements-lowest.txt
+	$(LOWEST)/bin/python -m pytest tests/model tests/rows tests/dataset tests/training/test_trainer.py
