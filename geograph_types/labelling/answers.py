@@ -114,7 +114,9 @@ def labels_of(handed: Handed, scores: np.ndarray, classes: list[str], threshold:
     above[handed.failed] = False
     places, columns = np.nonzero(above)
     values = scores[places, columns].tolist()
-    found = [(int(place), classes[column], value) for place, column, value in zip(places, columns, values, strict=True)]
+    found = [
+        (int(place), classes[column], value) for place, column, value in zip(places, columns, values, strict=True)
+    ]
     position = 0
     failed = handed.failed.tolist()
     for place, image_id in enumerate(handed.image_id):

@@ -75,7 +75,7 @@ class Journal:
         try:
             self._file_lock.acquire(timeout=0)
         except Timeout:
-            raise CommandError(f"{output}: another label.py works on it; wait for it, or name another --output") from None
+            raise CommandError(f"{output}: another label.py works on it; wait for it, or name another one") from None
         self._lock = threading.Lock()
         try:
             self._open(address, name)

@@ -9,6 +9,7 @@ import numpy as np
 import urllib3
 
 from geograph_types.labelling.answers import Handed, not_finite
+from geograph_types.labelling.service import read_at_most, redirects
 from photos_geograph import DOWNLOAD_LIMIT, DOWNLOAD_TIMEOUT, PhotoError
 
 FETCHERS = 16
@@ -55,6 +56,8 @@ class Photos:
                 lost += isinstance(vector, _OnTheWay)
             else:
                 handed.embedding[i], made[i] = vector, True
+        if lost and self._stop.is_set():
+            raise PhotosUnreachable("stopped before all photos were fetched")
         if lost == len(places) >= ENOUGH_TO_TELL:
             raise PhotosUnreachable(f"none of {lost} photos could be fetched ({found[0]})")
         bad = made & not_finite(handed.embedding)
@@ -91,19 +94,15 @@ class Photos:
             if self._stop.wait(2.0 ** (attempt - 1) if attempt else 0):
                 return error
             try:
-                response = self._pool.request("GET", address, preload_content=False, retries=urllib3.Retry(redirect=5))
-                try:
-                    data = response.read(DOWNLOAD_LIMIT + 1, decode_content=True)
-                finally:
-                    response.drain_conn()
-                    response.release_conn()
+                response = self._pool.request("GET", address, preload_content=False, retries=redirects())
+                data = read_at_most(response, DOWNLOAD_LIMIT)
             except (urllib3.exceptions.LocationValueError, UnicodeError):
                 return PhotoError(f"{address}: not an address")
             except urllib3.exceptions.HTTPError as problem:
                 error = _OnTheWay(f"{address}: {type(problem).__name__}")
                 continue
             if response.status == 200:
-                return data if len(data) <= DOWNLOAD_LIMIT else PhotoError(f"{address}: too large")
+                return PhotoError(f"{address}: too large") if data is None else data
             if response.status < 500 and response.status not in (408, 425, 429):
                 return PhotoError(f"{address}: the server answered {response.status}")
             error = _OnTheWay(f"{address}: the server answered {response.status}")

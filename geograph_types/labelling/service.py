@@ -149,19 +149,15 @@ class Service:
     def _ask_once(self) -> Batch:
         asked_at = time.time()
         try:
-            response = self._pool.request("GET", self.ask_url, preload_content=False, retries=_redirects())
-            try:
-                data = response.read(LONGEST_ANSWER + 1, decode_content=True)
-                response.drain_conn()
-            finally:
-                response.release_conn()
+            response = self._pool.request("GET", self.ask_url, preload_content=False, retries=redirects())
+            data = read_at_most(response, LONGEST_ANSWER)
         except urllib3.exceptions.HTTPError as error:
             raise ServiceError(_reason(error)) from None
+        if data is None:
+            raise ServiceError(f"its answer is longer than {LONGEST_ANSWER >> 20} MiB")
         if response.status != 200:
             said = f"it answered {response.status} {response.reason or ''}".strip()
             raise ServiceError(f"{said}{_quoted(data)}", response.status in HOPELESS, _retry_after(response))
-        if len(data) > LONGEST_ANSWER:
-            raise ServiceError(f"its answer is longer than {LONGEST_ANSWER >> 20} MiB")
         try:
             answer = orjson.loads(data)
         except ValueError:
@@ -184,6 +180,7 @@ class Service:
         """Posts one list, once."""
         headers = {"Content-Type": "application/json", "Connection": "close"}
         try:
+            self._poster.clear()
             response = self._poster.request("POST", self.url, body=body, headers=headers, retries=False)
         except NOTHING_LEFT as error:
             return Answer(Outcome.REFUSED, None, _reason(error))
@@ -213,9 +210,19 @@ def _pool(url: str, timeout: float, connections: int) -> urllib3.PoolManager:
     return urllib3.PoolManager(**options)
 
 
-def _redirects() -> urllib3.Retry:
-    """A GET follows where it is sent on; anything else is tried again by `ask`, which says so."""
+def redirects() -> urllib3.Retry:
+    """A GET follows where it is sent on; whoever asks tries again by itself, and says so."""
     return urllib3.Retry(total=None, connect=0, read=0, status=0, other=0, redirect=5)
+
+
+def read_at_most(response: urllib3.BaseHTTPResponse, limit: int) -> bytes | None:
+    """All that a streamed answer holds; None, and the connection closed, where that is more than `limit` bytes."""
+    data = response.read(limit + 1, decode_content=True)
+    if len(data) > limit:
+        response.close()
+        return None
+    response.release_conn()
+    return data
 
 
 def _seconds(value: Any, other: float | None) -> float | None:
