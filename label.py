@@ -64,26 +64,21 @@ def main() -> None:
     stop = threading.Event()
     end_on_signals(stop)
     from geograph_types.hub.models import load_model
-    from geograph_types.labelling.journal import Journal
-    from geograph_types.labelling.log import Log
     from geograph_types.labelling.photos import Photos
     from geograph_types.labelling.posting import Posting
-    from geograph_types.labelling.service import Service, fingerprint
+    from geograph_types.labelling.service import Service
     from geograph_types.labelling.worker import Rules, Worker
 
-    output = Path(args.output)
-    worker = worker_of(output) if args.worker is None else args.worker
+    worker = worker_of(Path(args.output)) if args.worker is None else args.worker
     service = Service(args.url, worker, args.limit, args.timeout, stop)
-    journal = Journal(output, fingerprint(args.url), service.name) if args.submit else None
-    model = load_model(args.model, args.revision, args.device)
-    say(f"worker {worker} {'posts to' if args.submit else 'asks, and posts nothing to'} {service.name}")
-    posting = Posting(service, Log(output), journal)
-    if journal is not None:
+    with Posting(service, Path(args.output), args.submit) as posting:
+        model = load_model(args.model, args.revision, args.device)
+        say(f"worker {worker} {'posts to' if args.submit else 'asks, and posts nothing to'} {service.name}")
         posting.put_kept(args.post_doubtful)
-    rules = Rules(args.threshold, args.score, args.submit_embeddings, args.batches, args.empty_answers)
-    photos = Photos(lambda: tower(model, args.vision_model), stop)
-    totals = Worker(model, service, posting, photos, rules).run()
-    report(args, totals, posting)
+        rules = Rules(args.threshold, args.score, args.submit_embeddings, args.batches, args.empty_answers)
+        photos = Photos(lambda: tower(model, args.vision_model), stop)
+        totals = Worker(model, service, posting, photos, rules).run()
+        report(args, totals, posting)
 
 
 def end_on_signals(stop: threading.Event) -> None:
@@ -122,9 +117,10 @@ def report(args: LabelArguments, totals, posting) -> None:
     if not args.submit:
         return print(f"{done}; nothing was posted (--submit does)")
     print(f"{done}; posted and taken: {posting.taken:,} lists")
-    if doubtful := posting.journal.counts().get("doubtful", 0):
+    states = posting.journal.counts()
+    if doubtful := states.get("doubtful", 0):
         say(f"{doubtful:,} lists whose answer was lost are in the journal; docs/workflow.md says what becomes of them")
-    if kept := posting.journal.counts().get("ready", 0):
+    if kept := states.get("ready", 0):
         raise CommandError(f"{kept:,} lists are kept beside {args.output}; the next start with --submit posts them")
 
 

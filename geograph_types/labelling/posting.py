@@ -3,11 +3,12 @@
 import queue
 import sqlite3
 import threading
+from pathlib import Path
 
 from geograph_types.cli import CommandError, say
 from geograph_types.labelling.journal import DOUBTFUL, READY, SENDING, TAKEN, Journal, PostedList
 from geograph_types.labelling.log import Log
-from geograph_types.labelling.service import POST_TRIES, Answer, Outcome, Service
+from geograph_types.labelling.service import POST_TRIES, Answer, Outcome, Service, fingerprint
 
 # Lists answered and not yet posted: with more the service's pace is not ours.
 WAITING = 3
@@ -18,19 +19,34 @@ STATES = {Outcome.TAKEN: TAKEN, Outcome.REFUSED: READY, Outcome.DOUBTFUL: DOUBTF
 
 
 class Posting:
-    """Takes lists by `put`. Without a journal (no --submit) they are logged, and nothing leaves this machine."""
+    """Takes lists by `put`; use it as a context. Without `submit` they are logged, and nothing leaves this machine.
 
-    def __init__(self, service: Service, log: Log, journal: Journal | None):
-        self.service, self.log, self.journal = service, log, journal
+    Raises:
+        CommandError: another process works on this output, or its journal is another service's.
+    """
+
+    def __init__(self, service: Service, output: Path, submit: bool):
+        self.service = service
+        self.journal = Journal(output, fingerprint(service.url), service.name) if submit else None
+        self.log = Log(output)
         self.error: BaseException | None = None
         self.taken = self.kept = self.doubtful = 0
         self._kept_in_a_row = 0
         self._dry_run: set[int] = set()
         self._dry_lists = 0
         self._jobs: queue.Queue = queue.Queue(WAITING)
-        if journal is not None:
+        if submit:
             self._catch_up_log()
         threading.Thread(target=self._work, daemon=True).start()
+
+    def __enter__(self) -> "Posting":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Closes the files; lists on their way are waited for by `wait`."""
+        self.log.close()
+        if self.journal is not None:
+            self.journal.close()
 
     def known(self, image_ids: list[int], asked_at: float) -> set[int]:
         """Photos that are not to be answered again."""
@@ -53,6 +69,8 @@ class Posting:
 
     def put_kept(self, again: bool = False) -> None:
         """Posts what an earlier run kept; `again`: what is doubtful, too, which may then be there twice."""
+        if self.journal is None:
+            return
         for posted in self.journal.lists(READY):
             if self.service.stop.is_set() or self.gave_up:
                 return
