@@ -213,3 +213,13 @@ def dataset_files(dataset: str, config: str, split: str) -> list[Path]:
     if not files:
         raise CommandError(f"{dataset} on the Hub has no {config}/{split}-*.parquet")
     return files
+
+
+def __getattr__(name: str):
+    """Names that moved to other modules; to be removed when nobody asks for them here."""
+    import importlib
+
+    moved = {"is_synthetic": "geograph_types.rows.parquet"}
+    if name in moved:
+        return getattr(importlib.import_module(moved[name]), name)
+    raise AttributeError(name)
