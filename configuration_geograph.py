@@ -141,7 +141,9 @@ class GeographConfig(PreTrainedConfig):
         inputs = self.embedding_dim + self.distance_embedding_dim
         weights = self.num_distance_buckets * self.distance_embedding_dim + self.hidden_dim * (inputs + len(names))
         if weights > MOST_WEIGHTS:
-            raise ValueError(f"embedding_dim and hidden_dim ask for {weights:,} weights, expected {MOST_WEIGHTS:,} at most")
+            raise ValueError(
+                f"embedding_dim and hidden_dim ask for {weights:,} weights, expected {MOST_WEIGHTS:,} at most"
+            )
         if not _is_number(self.dropout) or not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be at least 0 and below 1, got {self.dropout!r}")
         if not isinstance(self.thresholds, list | tuple) or len(self.thresholds) != len(names):

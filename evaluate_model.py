@@ -81,7 +81,7 @@ def is_that_split(args: EvaluateArguments) -> bool:
 def load_rows(args: EvaluateArguments):
     """The split's rows; all of a file `test-….parquet`, whose official split the published rule does not know."""
     from geograph_types.rows.fields import read_parquet
-    from geograph_types.training.trainer import load_split
+    from geograph_types.training.splits import load_split
 
     if is_that_split(args):
         return read_parquet([args.dataset])
@@ -186,7 +186,7 @@ def judge_baselines(args: EvaluateArguments, rows, judged: dict) -> dict[str, di
 
     from geograph_types.evaluation import baselines
     from geograph_types.training.labels import training_targets
-    from geograph_types.training.trainer import load_split
+    from geograph_types.training.splits import load_split
 
     config = next(iter(judged.values()))["config"]
     targets = training_targets(rows.tags, rows.distance, config.cross_far_min_distance)

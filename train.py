@@ -17,9 +17,12 @@ def main() -> None:
     # Trainer itself would push every checkpoint, unfinished and unchecked; what is pushed is pushed once, at the end.
     push_to_hub, arguments.training.push_to_hub = arguments.training.push_to_hub, False
 
+    from transformers.utils import logging
+
     from geograph_types.training import processes, results, run_folder
     from geograph_types.training.run import open_run
 
+    logging.disable_progress_bar()  # a bar for each small file saved; the bar of training stays
     run = open_run(arguments)
     if run.finished:
         processes.say(f"{run.output} holds this run, finished; more --num_train_epochs go on")

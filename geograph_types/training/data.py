@@ -7,6 +7,7 @@ import numpy as np
 from geograph_types.rows.fields import Rows
 from geograph_types.training.arguments import LabelArguments
 from geograph_types.training.labels import official_weights, training_targets
+from names_geograph import class_of
 
 
 @dataclass
@@ -57,6 +58,12 @@ class TrainingData:
         taken = {name: getattr(self, name)[index] for name in arrays}
         unseen = None if self.unseen_logits is None else self.unseen_logits[index]
         return replace(self, **taken, unseen_logits=unseen)
+
+    @property
+    def is_cross_far(self) -> np.ndarray:
+        """bool [N]: the rows whose targets hold the class that Cross Grid trains."""
+        far = class_of("Cross Grid", self.config.classes)
+        return np.zeros(len(self), bool) if far is None else self.targets[:, self.config.classes.index(far)] > 0
 
     @property
     def weight(self) -> np.ndarray:

@@ -8,7 +8,6 @@ import torch
 from geograph_types.training.data import TrainingData
 from geograph_types.training.distances import changed_distances, changes_distances
 from grid_geograph import model_buckets
-from names_geograph import class_of
 
 
 class MemoryRows(torch.utils.data.Dataset):
@@ -25,8 +24,7 @@ class MemoryRows(torch.utils.data.Dataset):
         self.given_distance = data.rows.distance
         self.buckets = data.config.num_distance_buckets
         self.options = data.options if training and changes_distances(data.options) else None
-        far = class_of("Cross Grid", data.config.classes)
-        self.cross_far = np.zeros(len(data), bool) if far is None else data.targets[:, data.config.classes.index(far)] > 0
+        self.cross_far = data.is_cross_far
         self.seed = seed
         self.distance = self._as_the_model_counts(self.given_distance)
         self.set_epoch(0)

@@ -19,6 +19,7 @@ class Run:
     arguments: Arguments
     output: Path
     config: object  # of the new models
+    start: dict | None  # the weights that they begin with; None: made at random
     train: TrainingData
     validation: TrainingData | None
     test: TrainingData | None
@@ -37,13 +38,14 @@ class Run:
         return run_folder.key_of(self.settings)
 
     def new_model(self, seed: int):
-        """A new model from this folder's code, or one to go on with, as users reach it."""
+        """A new model of this version's code, as users reach it; with the weights of one to go on with."""
         from transformers import AutoModel, set_seed
 
         set_seed(seed)
-        if name := self.arguments.model.model_name_or_path:
-            return AutoModel.from_pretrained(name, config=self.config, trust_remote_code=True)
-        return AutoModel.from_config(self.config, trust_remote_code=True)
+        model = AutoModel.from_config(self.config, trust_remote_code=True)
+        if self.start is not None:
+            model.load_state_dict(self.start)
+        return model
 
 
 def open_run(arguments: Arguments) -> Run:
@@ -54,7 +56,8 @@ def open_run(arguments: Arguments) -> Run:
     """
     output = Path(arguments.training.output_dir)
     splits = load_splits(arguments.data)
-    config = new_config(arguments, splits.train.embedding.shape[1], splits.synthetic)
+    config, start = new_config(arguments, splits.train.embedding.shape[1])
+    config.synthetic = config.synthetic or splits.synthetic
     parts = {"train": splits.train, "validation": splits.validation}
     settings = run_folder.settings_of(arguments, arguments.training.world_size, **parts)
 
@@ -74,12 +77,17 @@ def open_run(arguments: Arguments) -> Run:
     )
     if validation is None and arguments.training.eval_strategy != "no":
         raise CommandError(f"{arguments.data.dataset}: no validation rows; --eval_strategy no trains without")
-    return Run(arguments, output, config, train, validation, test, settings, checkpoint, finished)
+    return Run(arguments, output, config, start, train, validation, test, settings, checkpoint, finished)
 
 
-def new_config(arguments: Arguments, width: int, synthetic: bool):
-    """The config of the new models: the clone's, or that of the model to go on with, changed as the flags say."""
+def new_config(arguments: Arguments, width: int):
+    """The config of the new models, changed as the flags say, and the weights that they begin with.
+
+    The config is this folder's, or has the values of the model to go on with: its code need not be this version's.
+    """
     from transformers import AutoConfig
+
+    from configuration_geograph import FIELDS
 
     model = arguments.model
     changes = {
@@ -88,13 +96,19 @@ def new_config(arguments: Arguments, width: int, synthetic: bool):
         if (value := getattr(model, name)) is not None
     }
     changes["cross_far_min_distance"] = arguments.labels.cross_far_min_distance
-    if not model.model_name_or_path:
+    start = None
+    if model.model_name_or_path:
+        from geograph_types.hub.models import load_model
+
+        found = load_model(model.model_name_or_path, device="cpu")
+        start = found.state_dict()
+        changes = {name: getattr(found.config, name) for name in FIELDS if hasattr(found.config, name)} | changes
+    else:
         changes["embedding_dim"] = width
-    source = model.model_name_or_path or str(ROOT)
-    config = AutoConfig.from_pretrained(source, trust_remote_code=True, **changes)
-    config.synthetic = config.synthetic or synthetic
+    config = AutoConfig.from_pretrained(str(ROOT), trust_remote_code=True, **changes)
     if config.embedding_dim != width:
+        name = model.model_name_or_path
         raise CommandError(
-            f"{arguments.data.dataset}: vectors of {width} numbers; {source} takes {config.embedding_dim}"
+            f"{arguments.data.dataset}: vectors of {width} numbers; {name} takes {config.embedding_dim}"
         )
-    return config
+    return config, start

@@ -139,7 +139,12 @@ class GeographTrainer(Trainer):
         """Trainer's own; where one process trains without a scaler, accelerate adds nothing to `backward` but looks
         for packages at each of them, which costs as much as a twentieth of the step."""
         plain = self.accelerator.distributed_type == DistributedType.NO and self.accelerator.scaler is None
-        if not plain or self.args.n_gpu > 1 or num_items_in_batch is None or hasattr(self.optimizer.optimizer, "train"):
+        if (
+            not plain
+            or self.args.n_gpu > 1
+            or num_items_in_batch is None
+            or hasattr(self.optimizer.optimizer, "train")
+        ):
             return super().training_step(model, inputs, num_items_in_batch)
         model.train()
         inputs = self._prepare_inputs(inputs)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from geograph_types import cli
 from geograph_types.hub.run_files import FOREGROUND_LIST, NOISE_LIST
 from geograph_types.training.data import TrainingData
 from geograph_types.training.folds import MINIMUM_ROWS, kept_or_new
@@ -10,6 +11,7 @@ from geograph_types.training.label_noise import noise_factor, suggestions, write
 from geograph_types.training.labels import true_drone_factor
 from geograph_types.training.processes import by_the_first, say
 from geograph_types.training.run import Run
+from names_geograph import tower_of
 
 
 def apply_weighting(run: Run) -> None:
@@ -31,10 +33,10 @@ def apply_weighting(run: Run) -> None:
 
 def _lower_foreground(run: Run) -> None:
     """From Above rows that look taken past a railing weigh less."""
-    own, config = run.arguments.weighting.vision_model, run.config
-    tower = (own, None) if own else (config.vision_model, config.vision_model_revision)
+    tower = tower_of(run.config, run.arguments.weighting.vision_model)
     filtered = run.arguments.weighting.foreground_filter
-    factor, listed = by_the_first(lambda: foreground_factor(run.train.rows, filtered, *tower))
+    with cli.naming_flag("--vision_model DIR"):
+        factor, listed = by_the_first(lambda: foreground_factor(run.train.rows, filtered, *tower))
     run.train.factor = run.train.factor * factor
     path = run.output / FOREGROUND_LIST
     by_the_first(lambda: write_foreground_list(path, listed))

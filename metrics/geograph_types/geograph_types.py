@@ -50,9 +50,7 @@ _CITATION = """
 """
 
 
-def figures(
-    predictions, references, weight=None, distance=None, tags=None, thresholds=None, classes=None
-) -> dict:
+def figures(predictions, references, weight=None, distance=None, tags=None, thresholds=None, classes=None) -> dict:
     """All figures at once; see the description of the inputs above. A class with nothing to find counts 0."""
     classes = list(CLASSES if classes is None else classes)
     probabilities = np.asarray(predictions, dtype=np.float64)
