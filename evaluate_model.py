@@ -19,7 +19,9 @@ class EvaluateArguments:
     dataset_config: str = field(default="small", metadata={"help": "small, medium or large"})
     split: str = field(default="test", metadata={"help": "train, validation or test"})
     output_dir: str = field(default="report", metadata={"help": "where the report goes"})
-    compare: list[str] = field(default_factory=list, metadata={"help": "other models, measured on the same rows"})
+    compare: list[str] = field(
+        default_factory=list, metadata={"help": "others, on the same rows; USER/NAME@REVISION pins one"}
+    )
     revision: str | None = field(
         default=None, metadata={"help": "branch, tag or commit of --model on the Hub, its code and its weights"}
     )
@@ -46,7 +48,8 @@ def main() -> None:
     from transformers.utils import logging
 
     from geograph_types.evaluation import figures, report, results
-    from geograph_types.rows.sources import dataset_files, is_synthetic
+    from geograph_types.rows.parquet import is_synthetic
+    from geograph_types.rows.sources import dataset_files
 
     logging.disable_progress_bar()
     rows = load_rows(args)
@@ -67,12 +70,9 @@ def main() -> None:
 
 
 def load_rows(args: EvaluateArguments):
-    """The split's rows; all of a file `test-….parquet`, whose official split the published rule does not know."""
-    from geograph_types.rows.fields import read_parquet
+    """The split's rows."""
     from geograph_types.training.splits import load_split
 
-    if is_that_split(args):
-        return read_parquet([args.dataset])
     rows = load_split(args.dataset, args.dataset_config, args.split)
     if rows is None:
         raise cli.CommandError(f"{args.dataset}: no rows in {args.dataset_config}/{args.split}")
@@ -91,8 +91,7 @@ def training_rows(args: EvaluateArguments):
 
 def is_that_split(args: EvaluateArguments) -> bool:
     """Whether the dataset is one file that says by its name that it is the held-out split asked for."""
-    from geograph_types.rows.parquet import split_named
-    from geograph_types.rows.sources import SPLITS
+    from geograph_types.rows.splits import SPLITS, split_named
 
     named = Path(args.dataset).is_file() and split_named(args.dataset) == SPLITS.index(args.split)
     return named and args.split != "train"

@@ -51,7 +51,7 @@ def load_model(
     """The model in float32, in evaluation mode, on its device.
 
     Args:
-        name_or_dir: a model folder, or USER/NAME on the Hub.
+        name_or_dir: a model folder, or USER/NAME on the Hub, or USER/NAME@REVISION.
         revision: a branch, tag or commit of a Hub id; its code and its weights are both of that version.
         device: such as "cpu" or "cuda:0"; the machine's accelerator where there is one, unless given.
         changes: values of the config in the place of the saved ones, such as `dropout=0.1`.
@@ -143,7 +143,10 @@ def _find(name: str, revision: str | None) -> tuple[Path, str | None]:
         return path.resolve(), None
     if path.exists():
         raise CommandError(f"{name} is a file; name the folder that holds config.json and {WEIGHTS}")
-    return _fetch(name, revision)
+    repo_id, _, pinned = name.partition("@")
+    if pinned and revision and pinned != revision:
+        raise CommandError(f"{name}: it names one revision and --revision {revision} another; give one")
+    return _fetch(repo_id, revision or pinned or None)
 
 
 def _fetch(name: str, revision: str | None) -> tuple[Path, str]:
@@ -158,7 +161,7 @@ def _fetch(name: str, revision: str | None) -> tuple[Path, str]:
     else:
         name_is_bad = "/" not in name
     if name_is_bad:
-        raise CommandError(f"{name}: no such folder, and no Hub id, which looks like USER/NAME")
+        raise CommandError(f"{name}: no model there: no such folder, and no Hub id, which looks like USER/NAME")
     if not sys.stderr.isatty():
         disable_progress_bars()
     try:

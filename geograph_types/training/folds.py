@@ -13,7 +13,7 @@ import numpy as np
 from geograph_types.files import whole_file
 from geograph_types.hub.run_files import OUT_OF_FOLD
 from geograph_types.inference import logits_of
-from geograph_types.rows.fields import splitmix64
+from geograph_types.rows.splits import splitmix64
 from geograph_types.training.checkpoints import UNFINISHED
 from geograph_types.training.data import TrainingData
 from geograph_types.training.memory_rows import MemoryRows

@@ -6,8 +6,10 @@ from typing import NamedTuple
 import numpy as np
 
 from geograph_types.cli import CommandError
-from geograph_types.rows.fields import Rows, read_parquet, splitmix64
-from geograph_types.rows.sources import SPLITS, dataset_files, is_synthetic
+from geograph_types.rows.fields import Rows
+from geograph_types.rows.parquet import is_synthetic, read_split
+from geograph_types.rows.sources import dataset_files
+from geograph_types.rows.splits import SPLITS
 from geograph_types.training.arguments import DataArguments
 
 # CLIP's own vectors have lengths of about 10; below this mean they were normalised.
@@ -52,8 +54,4 @@ def load_splits(arguments: DataArguments) -> Splits:
 
 def load_split(dataset: str, config: str, split: str) -> Rows | None:
     """One split's rows; of a single Parquet file, those that the published rule puts there. None where it has none."""
-    rows = read_parquet(dataset_files(dataset, config, split))
-    if Path(dataset).is_file():
-        place = np.clip((splitmix64(rows.gridimage_id) % np.uint64(10)).astype(int) - 7, 0, 2)
-        rows = rows[place == SPLITS.index(split)]
-    return rows if len(rows) else None
+    return read_split(dataset_files(dataset, config, split), split, single_file=Path(dataset).is_file())

@@ -127,8 +127,8 @@ def test_a_device_that_is_not_there(original, device):
 
 def test_names_of_nothing(tmp_path):
     for name, reason in (
-        ("nosuchfolder", "no such folder, and no Hub id"),
-        (str(tmp_path / "x"), "no such folder, and no Hub id"),
+        ("nosuchfolder", "no model there: no such folder, and no Hub id"),
+        (str(tmp_path / "x"), "no model there: no such folder"),
         ("nobody/none-such", "no such folder is here either"),
         (__file__, "is a file; name the folder"),
     ):
@@ -167,10 +167,12 @@ def test_from_the_hub_with_a_revision(folder, monkeypatch, capsys):
             constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.url + "/{repo_id}/resolve/{revision}/{filename}"
         )
         models = [load_model("somebody/types", revision, device="cpu") for revision in (None, "v1")]
+        pinned = load_model("somebody/types@v1", device="cpu")
+        assert pinned.config.hidden_dim == 8
         assert [model.config.hidden_dim for model in models] == [4, 8]
         assert {model.config.name_or_path for model in models} == {"somebody/types"}
         said = capsys.readouterr().err.splitlines()
-        assert [line.partition(" at commit ")[2][:12] for line in said] == ["f" * 12, first[:12]]
+        assert [line.partition(" at commit ")[2][:12] for line in said] == ["f" * 12, first[:12], first[:12]]
         with pytest.raises(CommandError, match="no revision 'none' on the Hub"):
             load_model("somebody/types", "none")
         with pytest.raises(CommandError, match="no such folder here, and no such model on the Hub"):
