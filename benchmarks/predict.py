@@ -20,7 +20,7 @@ import torch
 
 import predict
 from geograph_types.files import ROOT
-from geograph_types.prediction.questions import open_input
+from geograph_types.prediction.answering import DEFAULT_ROWS
 
 
 def bare(path: Path, model, size: int) -> int:
@@ -57,12 +57,11 @@ def main() -> None:
 
         save_model_repository(GeographModel(GeographModel.config_class()), folder / "model")
         output = folder / f"answers{flags.output_suffix}"
-        args = predict.PredictArguments(model=str(folder / "model"), input=str(path), output=str(output))
-        model, identity = predict.load_model(args)
-        asked, size = open_input(args.input), predict.DEFAULT_ROWS
+        args = predict.PredictArguments(model=str(folder / "model"), input=[str(path)], output=str(output))
+        model, asked, size = predict.load_model(args), predict.read_input(args), DEFAULT_ROWS
 
         def ours() -> None:
-            predict.predict(args, asked, model, identity)
+            predict.predict(args, asked, model)
 
         rows = bare(path, model, size)
         ours()  # warm, as the baseline is
