@@ -66,7 +66,7 @@ class PredictArguments:
 
             parse_shard(self.shard)
         if self.subject:
-            from places_geograph import as_point
+            from grid_geograph import as_point
 
             as_point(self.subject)
 
@@ -98,11 +98,10 @@ def load_model(args: PredictArguments) -> Any:
 
 def predict(args: PredictArguments, asked: Any, model: Any) -> tuple[int, int]:
     """Answers the input into the output; gives the counts of rows and of errors."""
-    from places_geograph import as_point
-
     from geograph_types.prediction import answering, outputs
     from geograph_types.prediction.answers import AnswerFile
     from geograph_types.prediction.inputs import Options
+    from grid_geograph import as_point
 
     size = args.batch_size or (answering.DEFAULT_PHOTOS if asked.of_photos else answering.DEFAULT_ROWS)
     predictor = answering.Predictor(model, None, args.threshold, size, args.write_embeddings)

@@ -65,9 +65,8 @@ class Predictor:
         block.embedding = np.zeros((n, self.model.config.embedding_dim), np.float32)
         errors, remarks = list(block.errors or [None] * n), [None] * n
         good = [i for i in range(n) if errors[i] is None]
-        found = self.tower.encode_with_notes([block.photos[i] for i in good], batch_size=self.batch_size)
-        for i, (vector, note) in zip(good, found, strict=True):
-            remarks[i] = note
+        found = self.tower.encode([block.photos[i] for i in good], batch_size=self.batch_size)
+        for i, vector in zip(good, found, strict=True):
             if isinstance(vector, Exception):
                 errors[i] = " ".join(str(vector).split())
             else:

@@ -238,9 +238,9 @@ def _folder_parts(name: str, path: Path, config: str, passed_over: dict[str, int
             raise CommandError(f"{name}: no config {config!r} in this dataset; it has {', '.join(prepared)}")
         files = [file for split in SPLITS for file in sorted((path / config).glob(f"{split}-*.parquet"))]
         return [_file_part(str(file), file) for file in files]
-    from photos_geograph import scan_folder
+    from photos_geograph import list_photos
 
-    photos, others = scan_folder(path)
+    photos, others = list_photos(path), {}
     if photos:
         for reason, count in others.items():
             passed_over[reason] = passed_over.get(reason, 0) + count
@@ -261,7 +261,7 @@ def _file_part(name: str, path: Path) -> Part:
         raise CommandError(f"{name}: empty")
     if start == PARQUET_MAGIC:
         return _parquet_part(name, path)
-    if table_kind(path) == "parquet":
+    if table_kind(path) == ".parquet":
         raise CommandError(f"{name}: not a Parquet file: it begins with {start!r}")
     if csv_delimiter(path):
         columns = heading_of(path)

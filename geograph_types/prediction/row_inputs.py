@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from places_geograph import as_point
-from row_geograph import NORMALISED_BELOW
 
 from decision_geograph import NORMALISED, NOT_SAID, SAME_SQUARE, doubt, verdict_of
 from geograph_types.cli import say
@@ -17,7 +15,8 @@ from geograph_types.rows.jsonl import parse_block, parse_rows
 from geograph_types.rows.parquet import CheckedRows, ParquetReader
 from geograph_types.rows.photo_tables import table_rows
 from geograph_types.rows.sources import line_blocks
-from grid_geograph import bucket_for
+from grid_geograph import as_point, bucket_for
+from row_geograph import NORMALISED_BELOW
 
 PLACES = ("subject", "viewpoint")
 CSV_ROWS = 1024
@@ -68,7 +67,7 @@ def _of_source_rows(rows: SourceRows) -> InputBlock:
         key=pa.array([ids[i] for i in order], pa.int64()),
         bucket=np.concatenate([found.bucket, np.zeros(n, np.int64)])[order],
         embedding=np.concatenate([found.embedding, np.zeros((n, found.embedding.shape[1]), np.float32)])[order],
-        verdict=None if found.verdict is None else np.concatenate([found.verdict, np.full(n, NOT_SAID, "i1")])[order],
+        verdict=None if found.verdict is None else np.append(found.verdict, np.full(n, NOT_SAID, "i1"))[order],
         doubts=None if found.doubts is None else restored(found.doubts, [None] * n),
         remarks=None if found.remarks is None else restored(found.remarks, [None] * n),
         errors=restored(found.errors, [f"line {r.line}: {r.reason}" for r in bad]),

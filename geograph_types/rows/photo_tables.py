@@ -8,12 +8,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from places_geograph import as_point, point_of
-
 from geograph_types.cli import CommandError
 from geograph_types.rows.arrow import values_of
+from geograph_types.rows.places import point_of
 from geograph_types.rows.sources import is_url, line_blocks
-from grid_geograph import GridPoint, bucket_for
+from grid_geograph import GridPoint, as_point, bucket_for
 from names_geograph import UNKNOWN_BUCKET
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
@@ -236,8 +235,11 @@ def _cell(row: dict[str, Any], name: str) -> Any:
 
 
 def _point(row: dict[str, Any], name: str) -> GridPoint | None:
+    value = _cell(row, name)
     try:
-        return as_point(_cell(row, name))
+        if value is not None and not isinstance(value, str):
+            raise ValueError(f"a place is text, got {value!r}")
+        return as_point(value)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
 
