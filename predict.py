@@ -100,7 +100,7 @@ def predict(args: PredictArguments, asked: Any, model: Any) -> tuple[int, int]:
     """Answers the input into the output; gives the counts of rows and of errors."""
     from geograph_types.prediction import answering, outputs
     from geograph_types.prediction.answers import AnswerFile
-    from geograph_types.prediction.inputs import Options
+    from geograph_types.prediction.parts import Options
     from grid_geograph import as_point
 
     size = args.batch_size or (answering.DEFAULT_PHOTOS if asked.of_photos else answering.DEFAULT_ROWS)
@@ -115,13 +115,13 @@ def predict(args: PredictArguments, asked: Any, model: Any) -> tuple[int, int]:
         if asked.passed_over:
             say(f"{asked.name}: passed over {', '.join(f'{n:,} {why}' for why, n in asked.passed_over.items())}")
     output = outputs.shard_name(args.output, asked.shard)
-    file = AnswerFile(
+    options = Options(model.config.embedding_dim, as_point(args.subject), args.allow_urls)
+    with AnswerFile(
         output, asked.key, model.config.classes, identity,
         embeddings=args.write_embeddings, byte_order_mark=args.excel,
-    )  # fmt: skip
-    options = Options(model.config.embedding_dim, as_point(args.subject), args.allow_urls)
-    answering.answer_input(asked, predictor, file, options)
-    answering.put_in_place(file, asked.name, asked.shard[1] > 1)
+    ) as file:  # fmt: skip
+        answering.answer_input(asked, predictor, file, options)
+        answering.put_in_place(file, asked.name, asked.shard[1] > 1)
     if asked.shard[1] > 1:
         outputs.note_shard(args.output, asked.shard, {"rows": file.rows, "errors": file.errors}, identity)
     return file.rows, file.errors

@@ -13,7 +13,8 @@ from geograph_types.cli import CommandError, naming_flag, progress
 from geograph_types.inference import probabilities_of
 from geograph_types.prediction.answers import AnswerFile
 from geograph_types.prediction.formats import Answers, answer
-from geograph_types.prediction.inputs import Input, InputBlock, Options
+from geograph_types.prediction.inputs import Input
+from geograph_types.prediction.parts import InputBlock, Options
 from geograph_types.prefetch import ahead
 
 # Rows with ready vectors a forward pass, and photos (the encoder's own default), which are answered and kept some

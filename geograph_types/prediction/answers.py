@@ -37,7 +37,7 @@ class AnswerFile:
     """Answers on their way to a file that appears whole or not at all.
 
     Until then they lie in `OUTPUT.partial/`, one file that only grows, beside a note of how far it is good and of what
-    it was made from. A run with the same `identity` goes on from there, any other starts anew.
+    it was made from. A run with the same `identity` goes on from there, any other starts anew. Use it as a context.
 
     Attributes:
         done: how much of the input earlier runs have answered, as `write` was told; None: nothing.
@@ -154,6 +154,12 @@ class AnswerFile:
         """Removes what was kept: there is nothing worth a file."""
         when_stopped(None)
         self._close()
+
+    def __enter__(self) -> "AnswerFile":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._journal.close()  # what it holds stays, for the next run
 
     def _close(self) -> None:
         self._journal.close()

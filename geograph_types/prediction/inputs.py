@@ -5,23 +5,23 @@ prepare_dataset.py made, an address or a pattern of any of these, `-`, or `synth
 """
 
 import glob
-import hashlib
 import json
 import os
 import select
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import orjson
 import pyarrow as pa
 
 from geograph_types.cli import CommandError
 from geograph_types.dataset.folder import CONFIGS
-from geograph_types.rows.photo_tables import csv_delimiter, heading_of, iterate_table, table_kind
+from geograph_types.prediction import photo_inputs, row_inputs
+from geograph_types.prediction.parts import InputBlock, Options, Part
+from geograph_types.rows.photo_tables import csv_delimiter, heading_of, table_kind
 from geograph_types.rows.sources import SPLITS, is_url, line_blocks, local_path
 
 EMBEDDING_NAMES = {"embedding", "embeddings"}
@@ -29,77 +29,6 @@ PARQUET_MAGIC = b"PAR1"
 
 # Seconds that a pipe may take until its first byte.
 PIPE_PATIENCE = 60
-
-
-@dataclass
-class InputBlock:
-    """Some rows of the input, in its order. Where `errors` says why one cannot be used, its numbers do not count."""
-
-    key: pa.Array  # int64 gridimage_id, or string path [n]
-    bucket: np.ndarray  # int64 [n], 0 to 22
-    embedding: np.ndarray | None  # float32 [n, dim]; None: `photos` are to be encoded
-    photos: list[str | Path | None] | None = None
-    verdict: np.ndarray | None = None  # int8 [n], what coordinates say; None: nothing anywhere
-    doubts: list[str | None] | None = None  # what to say where they put both points in one square
-    remarks: list[str | None] | None = None  # what to say in any case
-    errors: list[str | None] | None = None  # None: no errors
-
-    def __len__(self) -> int:
-        return len(self.key)
-
-    def take(self, mask: np.ndarray) -> "InputBlock":
-        """The rows where `mask` [n] is True."""
-        lists = ("photos", "doubts", "remarks", "errors")
-        kept = {n: [v for v, on in zip(x, mask, strict=True) if on] for n in lists if (x := getattr(self, n))}
-        arrays = {n: x[mask] for n in ("bucket", "embedding", "verdict") if (x := getattr(self, n)) is not None}
-        return replace(self, key=self.key.filter(pa.array(mask)), **arrays, **kept)
-
-
-@dataclass(frozen=True)
-class Part:
-    """One source of an input: `kind` is jsonl, csv or parquet (rows), folder or table (photos)."""
-
-    name: str  # as the user wrote it, for messages
-    source: str  # what is opened: a path, "-" or "synthetic:N"
-    kind: str
-    total: int | None = None  # rows or photos, where that is cheap to know
-    held: Any = field(default=None, compare=False)  # keeps a pipe's writer from losing its reader
-
-    @property
-    def of_photos(self) -> bool:
-        return self.kind in ("folder", "table")
-
-    def identity(self) -> list[Any]:
-        """What tells this source from another, or from a later state of the same: sizes and times, its photos' too."""
-        path = Path(self.source)
-        if self.source == "-" or self.held is not None:
-            return [self.name, os.getpid()]  # cannot be gone back in: each run is its own
-        if self.kind == "folder":
-            from photos_geograph import list_photos
-
-            return [str(path.resolve()), _digest(list_photos(path))]
-        if not path.is_file():
-            return [self.source]
-        status = path.stat()
-        # An address is one file here, anew whenever the server's ETag or length changes.
-        own = [self.name if is_url(self.name) else str(path.resolve()), status.st_size, status.st_mtime_ns]
-        return (
-            [*own, _digest(r.file for r in iterate_table(self.source, places=False))] if self.kind == "table" else own
-        )
-
-
-def _digest(files: Any) -> str:
-    """The names, sizes and times of many files, as one hash."""
-    digest = hashlib.sha256()
-    for file in files:
-        line = os.fsencode(str(file))
-        try:
-            status = os.stat(file)  # noqa: PTH116 (odd names)
-            line += f"\0{status.st_size}\0{status.st_mtime_ns}".encode()
-        except (OSError, ValueError, TypeError):
-            line += b"\0"
-        digest.update(line + b"\n")
-    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -135,7 +64,7 @@ class Input:
         """What tells this input from another, or from a later state of the same files."""
         return {"input": [part.identity() for part in self.parts], "shard": list(self.shard)}
 
-    def blocks(self, size: int, done: Any, options: "Options") -> Iterator[tuple[list[int], InputBlock]]:
+    def blocks(self, size: int, done: Any, options: Options) -> Iterator[tuple[list[int], InputBlock]]:
         """What is not `done` yet: (how far that is then, a block), the same blocks at each run.
 
         Args:
@@ -151,11 +80,9 @@ class Input:
             skip = 0
 
     def _own_blocks(
-        self, part: Part, number: int, size: int, skip: int, options: "Options"
+        self, part: Part, number: int, size: int, skip: int, options: Options
     ) -> Iterator[tuple[int, InputBlock]]:
         """A part's blocks of this shard: photos in turn, rows by whole blocks in turn."""
-        from geograph_types.prediction import photo_inputs, row_inputs
-
         index, count = self.shard
         if part.of_photos:
             found = photo_inputs.blocks(part, size, skip, options, self.shard)
@@ -164,15 +91,6 @@ class Input:
         for place, block in enumerate(row_inputs.blocks(part, size, skip, options), skip + 1):
             if (place - 1 + number) % count == index:
                 yield place, block
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a run says of its input beyond its name."""
-
-    embedding_dim: int
-    subject: Any = None  # a point: the subject of all photos that have none of their own
-    allow_urls: bool = False  # whether a table's addresses are fetched
 
 
 def open_input(names: list[str], config: str = "large", shard: tuple[int, int] = (0, 1)) -> Input:

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from decision_geograph import SAME_SQUARE, doubt, verdict_of
 from geograph_types.prediction.formats import whole_text
-from geograph_types.prediction.inputs import InputBlock, Options, Part
+from geograph_types.prediction.parts import InputBlock, Options, Part
 from geograph_types.rows.photo_tables import PhotoRecord, iterate_folder, iterate_table
 
 

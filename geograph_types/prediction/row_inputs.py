@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from decision_geograph import NORMALISED, NOT_SAID, SAME_SQUARE, doubt, verdict_of
 from geograph_types.cli import say
-from geograph_types.prediction.inputs import InputBlock, Options, Part
+from geograph_types.prediction.parts import InputBlock, Options, Part
 from geograph_types.rows.fields import SourceRows
 from geograph_types.rows.jsonl import parse_block, parse_rows
 from geograph_types.rows.parquet import CheckedRows, ParquetReader
@@ -56,7 +56,7 @@ def _of_source_rows(rows: SourceRows) -> InputBlock:
     # The bad rows go back to where they stood, with numbers that do not count.
     lines = np.concatenate([rows.line, np.array([r.line for r in bad], np.int64)])
     order = np.argsort(lines, kind="stable")
-    n = len(bad)
+    n, verdict = len(bad), found.verdict
 
     def restored(values: list | None, fill: list) -> list | None:
         both = [*([None] * good if values is None else values), *fill]
@@ -67,7 +67,7 @@ def _of_source_rows(rows: SourceRows) -> InputBlock:
         key=pa.array([ids[i] for i in order], pa.int64()),
         bucket=np.concatenate([found.bucket, np.zeros(n, np.int64)])[order],
         embedding=np.concatenate([found.embedding, np.zeros((n, found.embedding.shape[1]), np.float32)])[order],
-        verdict=None if found.verdict is None else np.append(found.verdict, np.full(n, NOT_SAID, "i1"))[order],
+        verdict=None if verdict is None else np.append(verdict, np.full(n, NOT_SAID, np.int8))[order],
         doubts=None if found.doubts is None else restored(found.doubts, [None] * n),
         remarks=None if found.remarks is None else restored(found.remarks, [None] * n),
         errors=restored(found.errors, [f"line {r.line}: {r.reason}" for r in bad]),
