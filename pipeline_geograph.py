@@ -15,7 +15,8 @@ from transformers.dynamic_module_utils import custom_object_save
 try:
     from .decision_geograph import NORMALISED, decide, failed
     from .encoder_geograph import GeographEncoder
-    from .grid_geograph import as_point, bucket_for, model_buckets
+    from .grid_geograph import bucket_for, model_buckets
+    from .places_geograph import as_point
     from .row_geograph import (
         EMBEDDING_NAMES,
         NORMALISED_BELOW,
@@ -34,7 +35,8 @@ except ImportError:
 
     from decision_geograph import NORMALISED, decide, failed
     from encoder_geograph import GeographEncoder
-    from grid_geograph import as_point, bucket_for, model_buckets
+    from grid_geograph import bucket_for, model_buckets
+    from places_geograph import as_point
     from row_geograph import (
         EMBEDDING_NAMES,
         NORMALISED_BELOW,
@@ -186,8 +188,10 @@ class GeographPipeline(Pipeline):
             waiting = [one for one in read if "photo" in one]
             if waiting:
                 photos = [one.pop("photo") for one in waiting]
-                for one, vector in zip(waiting, self.encoder.encode(photos, batch_size=batch_size), strict=True):
+                found = self.encoder.encode_with_notes(photos, batch_size=batch_size)
+                for one, (vector, note) in zip(waiting, found, strict=True):
                     one["error" if isinstance(vector, Exception) else "embedding"] = vector
+                    one["about"]["note"] = note
             good = [one for one in read if "error" not in one]
             answers: Iterator[dict[str, Any]] = iter(())
             if good:
@@ -204,7 +208,7 @@ class GeographPipeline(Pipeline):
         """One input → `embedding` [1, 512], `distance` [1] (its bucket), `about` (its places, which it is)."""
         read = self._read(inputs, distance, subject, viewpoint)
         if "photo" in read:
-            read["embedding"] = self.encoder.encode_one(read.pop("photo"))
+            read["embedding"], read["about"]["note"] = self.encoder.encode_one_with_note(read.pop("photo"))
         return {
             "embedding": torch.from_numpy(read["embedding"])[None],
             "distance": torch.tensor([read["distance"]]),

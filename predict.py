@@ -66,7 +66,7 @@ class PredictArguments:
 
             parse_shard(self.shard)
         if self.subject:
-            from grid_geograph import as_point
+            from places_geograph import as_point
 
             as_point(self.subject)
 
@@ -98,10 +98,11 @@ def load_model(args: PredictArguments) -> Any:
 
 def predict(args: PredictArguments, asked: Any, model: Any) -> tuple[int, int]:
     """Answers the input into the output; gives the counts of rows and of errors."""
+    from files_geograph import passed_over
     from geograph_types.prediction import answering, outputs
     from geograph_types.prediction.answers import AnswerFile
     from geograph_types.prediction.parts import Options
-    from grid_geograph import as_point
+    from places_geograph import as_point
 
     size = args.batch_size or (answering.DEFAULT_PHOTOS if asked.of_photos else answering.DEFAULT_ROWS)
     predictor = answering.Predictor(model, None, args.threshold, size, args.write_embeddings)
@@ -113,7 +114,7 @@ def predict(args: PredictArguments, asked: Any, model: Any) -> tuple[int, int]:
         predictor.tower = answering.load_tower(model, *options)
         identity["vision tower"] = answering.identity_of_tower(model, args.vision_model)
         if asked.passed_over:
-            say(f"{asked.name}: passed over {', '.join(f'{n:,} {why}' for why, n in asked.passed_over.items())}")
+            say(f"{asked.name}: passed over {passed_over(asked.passed_over)}")
     output = outputs.shard_name(args.output, asked.shard)
     options = Options(model.config.embedding_dim, as_point(args.subject), args.allow_urls)
     with AnswerFile(

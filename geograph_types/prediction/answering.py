@@ -64,10 +64,11 @@ class Predictor:
         """Fills `embedding` [n, dim] in, and `errors` and `remarks` where there is something to say of a photo."""
         n = len(block)
         block.embedding = np.zeros((n, self.model.config.embedding_dim), np.float32)
-        errors, remarks = list(block.errors or [None] * n), [None] * n
+        errors, remarks = list(block.errors or [None] * n), list(block.remarks or [None] * n)
         good = [i for i in range(n) if errors[i] is None]
-        found = self.tower.encode([block.photos[i] for i in good], batch_size=self.batch_size)
-        for i, vector in zip(good, found, strict=True):
+        found = self.tower.encode_with_notes([block.photos[i] for i in good], batch_size=self.batch_size)
+        for i, (vector, note) in zip(good, found, strict=True):
+            remarks[i] = "; ".join(text for text in (remarks[i], note) if text) or None
             if isinstance(vector, Exception):
                 errors[i] = " ".join(str(vector).split())
             else:

@@ -156,17 +156,18 @@ def _folder_parts(name: str, path: Path, config: str, passed_over: dict[str, int
             raise CommandError(f"{name}: no config {config!r} in this dataset; it has {', '.join(prepared)}")
         files = [file for split in SPLITS for file in sorted((path / config).glob(f"{split}-*.parquet"))]
         return [_file_part(str(file), file) for file in files]
-    from photos_geograph import list_photos
+    from files_geograph import passed_over as words_of
+    from photos_geograph import scan_folder
 
-    photos, others = list_photos(path), {}
+    photos, others = scan_folder(path)
     if photos:
         for reason, count in others.items():
             passed_over[reason] = passed_over.get(reason, 0) + count
         return [Part(name, name, "folder", len(photos))]
     files = sorted(path.rglob("*.parquet"))
     if not files:
-        why = "; ".join(f"{count:,} {reason}" for reason, count in others.items())
-        raise CommandError(f"{name}: no photos and no Parquet in this folder{f' ({why})' if why else ''}")
+        why = words_of(others)
+        raise CommandError(f"{name}: no photos and no Parquet in this folder{f', only {why}' if why else ''}")
     return [_file_part(str(file), file) for file in files]
 
 

@@ -34,5 +34,6 @@ def _block(records: list[PhotoRecord]) -> InputBlock:
         photos=[r.file for r in records],
         verdict=verdict,
         doubts=doubts,
+        remarks=[r.note for r in records],
         errors=[r.error for r in records] if any(r.error for r in records) else None,
     )

@@ -15,7 +15,8 @@ from geograph_types.rows.jsonl import parse_block, parse_rows
 from geograph_types.rows.parquet import CheckedRows, ParquetReader
 from geograph_types.rows.photo_tables import table_rows
 from geograph_types.rows.sources import line_blocks
-from grid_geograph import as_point, bucket_for
+from grid_geograph import bucket_for
+from places_geograph import as_point
 from row_geograph import NORMALISED_BELOW
 
 PLACES = ("subject", "viewpoint")
@@ -129,7 +130,7 @@ _warned: list[bool] = []
 
 
 def _remarks(norm: np.ndarray | None) -> list[str | None] | None:
-    """Normalised vectors are said to be such, once on stderr and at each row: the model takes them for other photos."""
+    """Normalised vectors are named, once on stderr and at each row: the model takes them for other photos."""
     if norm is None or not (short := (norm > 0) & (norm < NORMALISED_BELOW)).any():
         return None
     if not _warned:

@@ -10,10 +10,10 @@ from typing import Any
 
 from geograph_types.cli import CommandError
 from geograph_types.rows.arrow import values_of
-from geograph_types.rows.places import point_of
 from geograph_types.rows.sources import is_url, line_blocks
-from grid_geograph import GridPoint, as_point, bucket_for
+from grid_geograph import GridPoint, bucket_for
 from names_geograph import UNKNOWN_BUCKET
+from places_geograph import as_point, point_of
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 PARQUET_ROWS = 1024
@@ -36,16 +36,17 @@ class PhotoRecord:
     line: int = 0  # of the table, its heading included; of a folder, the photo's number
     row: dict[str, Any] = field(default_factory=dict)  # the table's line, as it was read
     given: bool = False  # whether the distance was, rather than taken from the points
+    note: str | None = None  # what to say of it in any case
 
     def with_viewpoint(self) -> "PhotoRecord":
         """The same, with the viewpoint of the photo's GPS tag where none is given and it can say something."""
         if self.error or self.subject is None or self.viewpoint is not None or is_url(str(self.file)):
             return self
-        from geograph_types.rows.places import viewpoint_of
+        from geograph_types.rows.places import viewpoint_or_note
 
-        viewpoint = viewpoint_of(self.file)
+        viewpoint, note = viewpoint_or_note(self.file)
         if viewpoint is None:
-            return self
+            return replace(self, note=note) if note else self
         bucket = self.bucket if self.given else bucket_for(None, self.subject, viewpoint)
         return replace(self, viewpoint=viewpoint, bucket=bucket)
 
@@ -235,11 +236,8 @@ def _cell(row: dict[str, Any], name: str) -> Any:
 
 
 def _point(row: dict[str, Any], name: str) -> GridPoint | None:
-    value = _cell(row, name)
     try:
-        if value is not None and not isinstance(value, str):
-            raise ValueError(f"a place is text, got {value!r}")
-        return as_point(value)
+        return as_point(_cell(row, name))
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
 
