@@ -3,7 +3,6 @@
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 from geograph_types.files import ROOT, resource
 
@@ -39,15 +38,3 @@ def add_travelling_files(folder: Path) -> None:
     path = folder / "config.json"
     config = json.loads(path.read_text()) | {key: default[key] for key in CODE_KEYS}
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
-
-
-def fill_card(template: str | Path, values: dict[str, Any]) -> str:
-    """A card's template with its gaps filled; sections whose values are missing stay out.
-
-    A template asks for what it needs by name and tests for what may be missing (`{% if metrics %}`).
-    """
-    from jinja2 import Environment
-
-    environment = Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)  # noqa: S701 (Markdown)
-    text = Path(template).read_text(encoding="utf-8")
-    return environment.from_string(text).render(values).strip() + "\n"
