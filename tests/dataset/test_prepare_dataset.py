@@ -426,19 +426,6 @@ def test_no_secret_and_no_markup_of_a_source_reaches_the_card():
     )
 
 
-def test_large_splits_have_several_files(tmp_path):
-    from geograph_types.dataset.writer import GROUPS_A_SHARD, ROW_GROUP_ROWS
-
-    def shards(rows: int) -> int:
-        groups, count = -(-rows // ROW_GROUP_ROWS), 0
-        while groups > 0:
-            groups -= GROUPS_A_SHARD[min(count, len(GROUPS_A_SHARD) - 1)]
-            count += 1
-        return count
-
-    assert [shards(rows) for rows in (4096, 12_000, 96_000, 6_400_000)] == [1, 3, 10, 52]
-
-
 def test_wrong_usage():
     assert prepare("--source", "synthetic:5", "--small", "9", "--medium", "3").returncode == 2
     assert prepare().returncode == 2
