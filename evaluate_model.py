@@ -47,12 +47,13 @@ def main() -> None:
     from transformers.utils import logging
 
     from geograph_types.rows import sources
+    from geograph_types.rows.parquet import is_synthetic
 
     logging.disable_progress_bar()
     rows = load_rows(args)
     if rows is None:
         raise cli.CommandError(f"{args.dataset}: no rows in {args.dataset_config}/{args.split}")
-    synthetic = sources.is_synthetic(sources.dataset_files(args.dataset, args.dataset_config, args.split))
+    synthetic = is_synthetic(sources.dataset_files(args.dataset, args.dataset_config, args.split))
     judged = judge_all(args, rows)
     baselines = judge_baselines(args, rows, judged)
     output = Path(args.output_dir)
@@ -71,8 +72,7 @@ def main() -> None:
 
 def is_that_split(args: EvaluateArguments) -> bool:
     """Whether the dataset is one file that says by its name that it is the held-out split asked for."""
-    from geograph_types.rows.parquet import split_named
-    from geograph_types.rows.sources import SPLITS
+    from geograph_types.rows.splits import SPLITS, split_named
 
     return (
         args.split != "train"
@@ -83,11 +83,8 @@ def is_that_split(args: EvaluateArguments) -> bool:
 
 def load_rows(args: EvaluateArguments):
     """The split's rows; all of a file `test-….parquet`, whose official split the published rule does not know."""
-    from geograph_types.rows.fields import read_parquet
     from geograph_types.training.trainer import load_split
 
-    if is_that_split(args):
-        return read_parquet([args.dataset])
     return load_split(args.dataset, args.dataset_config, args.split)
 
 

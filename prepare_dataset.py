@@ -14,15 +14,17 @@ from pathlib import Path
 from geograph_types import cli
 from geograph_types.dataset.arguments import PrepareArguments
 from geograph_types.rows.workers import ParserPool
+from names_geograph import EMBEDDING_DIM
 
 
 def main() -> None:
     (args,) = cli.parse_flags(PrepareArguments, description=__doc__)
-    from geograph_types.dataset.building import build
+    from geograph_types.dataset.building import build, width_of
     from geograph_types.dataset.folder import folder_in_place
 
     output = Path(os.path.abspath(args.output_dir))
-    with folder_in_place(output, args.source) as folder, ParserPool() as pool:
+    width = width_of(args) or EMBEDDING_DIM
+    with folder_in_place(output, args.source) as folder, ParserPool(embedding_dim=width) as pool:
         built = build(args, folder, pool)
     report(args, output, built)
     if args.push_to_hub:

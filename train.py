@@ -214,7 +214,9 @@ def settings_of(arguments: list) -> dict:
 
 def load_rows(data_args: DataArguments):
     """Train, validation and test rows (None where there are none), and whether any were made by `synthetic.py`."""
-    from geograph_types.rows.sources import SPLITS, dataset_files, is_synthetic
+    from geograph_types.rows.parquet import is_synthetic
+    from geograph_types.rows.sources import dataset_files
+    from geograph_types.rows.splits import SPLITS
     from geograph_types.training.trainer import load_split
 
     found = []

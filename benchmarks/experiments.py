@@ -22,7 +22,8 @@ from configuration_geograph import GeographConfig
 from geograph_types import cli
 from geograph_types.evaluation.statistics import calibration_error, f1_of, f1_parts, wrong_distances
 from geograph_types.files import ROOT
-from geograph_types.rows.fields import Rows, read_parquet
+from geograph_types.rows.fields import Rows
+from geograph_types.rows.parquet import read_parquet
 from geograph_types.rows.sources import dataset_files
 from geograph_types.training.calibration import fit_calibration, fold_into_last_layer, tune_thresholds
 from geograph_types.training.label_noise import noise_factor

@@ -10,11 +10,13 @@ import numpy as np
 
 from geograph_types.cli import CommandError, progress
 from geograph_types.dataset.arguments import PrepareArguments
-from geograph_types.dataset.card import NORMALISED_BELOW, load_libraries, write_card
+from geograph_types.dataset.card import load_libraries, write_card
 from geograph_types.dataset.rejections import Rejections
-from geograph_types.dataset.selection import SeenIds, keep_new, select, splits_of
+from geograph_types.dataset.selection import SeenIds, keep_new, select
 from geograph_types.rows.fields import SourceRows
+from geograph_types.rows.splits import split_of_ids
 from geograph_types.rows.workers import ParserPool
+from row_geograph import NORMALISED_BELOW, norms_of
 
 
 @dataclass
@@ -45,7 +47,7 @@ class Remembered:
         self._ids.append(block.gridimage_id)
         self._tags.append(np.packbits(block.tags, axis=1))
         self._splits.append(split)
-        self._norms.append(np.sqrt(np.einsum("ij,ij->i", block.embedding, block.embedding)))
+        self._norms.append(norms_of(block.embedding) if block.norm is None else block.norm)
 
     def __bool__(self) -> bool:
         return any(map(len, self._ids))
@@ -83,7 +85,7 @@ def build(args: PrepareArguments, folder: Path, pool: ParserPool) -> Built:
             read = len(block) + len(block.rejected)
             bar.update(read)
             rejections.note(block.rejected, read)
-            split = splits_of(block)
+            split = split_of_ids(block.gridimage_id, block.split)
             writer.add(block, split)
             remembered.add(block, split)
         pool.close()
@@ -106,9 +108,22 @@ def check_norms(args: PrepareArguments, norm: np.ndarray) -> None:
         )
 
 
+def width_of(args: PrepareArguments) -> int | None:
+    """How many numbers a vector has: as told, or as the first Parquet source's own columns say; None: as usual."""
+    from geograph_types.rows.parquet import ParquetReader
+    from geograph_types.rows.sources import local_path
+
+    if args.embedding_dim is None:
+        for source in args.source:
+            if source.split("?")[0].lower().endswith(".parquet"):
+                return ParquetReader(local_path(source), source).embedding_dim
+    return args.embedding_dim
+
+
 def is_made_up(source: str) -> bool:
     """Whether a source's rows are synthetic: made here, or Parquet that says so of itself."""
-    from geograph_types.rows.sources import is_synthetic, local_path
+    from geograph_types.rows.parquet import is_synthetic
+    from geograph_types.rows.sources import local_path
 
     if source.startswith("synthetic:"):
         return True
@@ -124,10 +139,11 @@ def blocks_of(args: PrepareArguments, pool: ParserPool) -> Iterator[tuple[str, S
         if kind.endswith(".parquet"):
             from geograph_types.rows.parquet import parquet_blocks
 
-            yield from ((source, block) for block in parquet_blocks(local_path(source), source))
+            yield from ((source, block) for block in parquet_blocks(local_path(source), source, args.embedding_dim))
         elif kind.endswith((".csv", ".csv.gz", ".tsv")):
             from geograph_types.rows.photo_rows import photo_blocks
 
-            yield from ((source, block) for block in photo_blocks(local_path(source), source, args.vision_model))
+            blocks = photo_blocks(local_path(source), source, args.vision_model, args.embedding_dim)
+            yield from ((source, block) for block in blocks)
         else:
             yield from ((source, block) for block in pool.parse(line_blocks(source)))

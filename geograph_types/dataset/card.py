@@ -11,13 +11,11 @@ from geograph_types.dataset.selection import RARE_MINIMUM
 from geograph_types.files import resource, whole_file
 from geograph_types.hub.cards import as_code, as_text, fill_card, without_secrets
 from geograph_types.rows.published import CONFIGS, features, size_category
-from geograph_types.rows.sources import SPLITS
+from geograph_types.rows.splits import SPLITS
 from names_geograph import DATASET_NAME, MODEL_NAME, PHOTO_PAGE, TAGS, VISION_MODEL
+from row_geograph import NORMALISED_BELOW
 
 TEMPLATE = resource("dataset_card.md")
-
-# Below this median length the vectors are called normalised.
-NORMALISED_BELOW = 2.0
 
 
 def load_libraries() -> None:

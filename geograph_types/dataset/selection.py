@@ -2,16 +2,10 @@
 
 import numpy as np
 
-from geograph_types.rows.fields import NO_SPLIT, Rejected, SourceRows, keep, splitmix64
-from geograph_types.rows.sources import SPLITS
+from geograph_types.rows.fields import Rejected, SourceRows, keep
+from geograph_types.rows.splits import SPLITS, splitmix64
 
 RARE_MINIMUM = 32  # rows of each tag that every split of `small` keeps, or all it has
-
-
-def splits_of(block: SourceRows) -> np.ndarray:
-    """The split of each row, int8 [n]: the official one, or by `splitmix64(id) % 10` (0 to 7 train, 8, 9)."""
-    bucket = (splitmix64(block.gridimage_id) % np.uint64(10)).astype(np.int8)
-    return np.where(block.split == NO_SPLIT, np.clip(bucket - 7, 0, 2), block.split).astype(np.int8)
 
 
 def select(ids: np.ndarray, tags: np.ndarray, split: np.ndarray, small: int, medium: int) -> dict[str, np.ndarray]:

@@ -13,10 +13,11 @@ import pyarrow.parquet as pq
 
 from geograph_types.cli import CommandError
 from geograph_types.prefetch import Background
-from geograph_types.rows.fields import DISTANCES, SourceRows
+from geograph_types.rows.fields import SourceRows
 from geograph_types.rows.published import CONFIGS, schema
-from geograph_types.rows.sources import SPLITS
+from geograph_types.rows.splits import SPLITS
 from names_geograph import TAGS
+from row_geograph import DISTANCES
 
 ROW_GROUP_ROWS = 4096  # 8 MB of embeddings: well under the viewer's limits, and little to hold in memory
 # Row groups a file, from the first file of a split on; then the last number again and again, about 400 MB. So a split

@@ -11,6 +11,7 @@ TRAVELLING_FILES = (
     "names_geograph.py",
     "configuration_geograph.py",
     "grid_geograph.py",
+    "row_geograph.py",
     "modeling_geograph.py",
     "photos_geograph.py",
     "encoder_geograph.py",

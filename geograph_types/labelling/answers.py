@@ -9,9 +9,9 @@ import orjson
 import pybase64
 
 from geograph_types.inference import logits_of
-from geograph_types.rows.fields import DISTANCES, parse_embedding, parse_id
 from grid_geograph import bucket_of
 from names_geograph import UNKNOWN_BUCKET
+from row_geograph import DISTANCES, parse_embedding, parse_id
 
 NONE, FAILED, FAILED_SCORE = "None", "Failed", -1
 SCORES = ("probability", "decision")
@@ -69,7 +69,7 @@ def read_rows(rows: list[Any], prefix: str, dim: int) -> Handed:
         photo = None
         if vector := row.get("embeddings"):
             try:
-                handed.embedding[i] = np.frombuffer(parse_embedding(vector), "<f4")
+                handed.embedding[i] = parse_embedding(vector, dim)
             except ValueError:
                 handed.failed[i] = True
         elif isinstance(row.get("fullpath"), str) and row["fullpath"]:

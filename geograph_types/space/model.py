@@ -69,7 +69,7 @@ class SpaceModel:
             raise ValueError(f"not JSON: {error}; paste one row of a source file") from None
         if not isinstance(row, dict) or "embeddings" not in row:
             raise ValueError('expected one row as a JSON object with "embeddings" (base64)')
-        from geograph_types.rows.fields import parse_embedding
+        from row_geograph import parse_embedding
 
         embedding = np.frombuffer(parse_embedding(row["embeddings"]), "<f4").copy()
         if not np.isfinite(embedding).all():

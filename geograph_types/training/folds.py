@@ -13,7 +13,8 @@ import numpy as np
 from transformers import TrainingArguments
 
 from geograph_types.inference import logits_of
-from geograph_types.rows.fields import Rows, splitmix64
+from geograph_types.rows.fields import Rows
+from geograph_types.rows.splits import splitmix64
 from names_geograph import CLASSES
 
 # Fewer training rows than this teach a fold too little.

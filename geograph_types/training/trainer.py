@@ -13,8 +13,9 @@ from transformers.trainer_callback import EarlyStoppingCallback, PrinterCallback
 
 from geograph_types.cli import progress
 from geograph_types.files import resource
-from geograph_types.rows.fields import Rows, read_parquet, splitmix64
-from geograph_types.rows.sources import SPLITS, dataset_files
+from geograph_types.rows.fields import Rows
+from geograph_types.rows.parquet import read_split
+from geograph_types.rows.sources import dataset_files
 from geograph_types.training.labels import (
     hide_distances,
     official_weights,
@@ -216,11 +217,7 @@ def callbacks_for(args: TrainingArguments, patience: int) -> list:
 
 def load_split(dataset: str, config: str, split: str) -> Rows | None:
     """One split's rows; of a single Parquet file, those that the published rule puts there. None where it has none."""
-    rows = read_parquet(dataset_files(dataset, config, split))
-    if Path(dataset).is_file():
-        place = np.clip((splitmix64(rows.gridimage_id) % np.uint64(10)).astype(int) - 7, 0, 2)
-        rows = rows[place == SPLITS.index(split)]
-    return rows if len(rows) else None
+    return read_split(dataset_files(dataset, config, split), split, single_file=Path(dataset).is_file())
 
 
 def memory_rows(rows: Rows, labels, training: bool, seed: int, factor: np.ndarray | None = None) -> MemoryRows:

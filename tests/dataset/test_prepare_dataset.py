@@ -17,8 +17,10 @@ import pytest
 
 from geograph_types.cli import CommandError
 from geograph_types.dataset.rejections import kind_of
-from geograph_types.rows.fields import TAGS, read_parquet, splitmix64
+from geograph_types.rows.parquet import read_parquet
+from geograph_types.rows.splits import splitmix64
 from geograph_types.rows.synthetic import lines_of
+from names_geograph import TAGS
 from tests.conftest import ROOT
 
 SPLITS = ("train", "validation", "test")

@@ -11,7 +11,7 @@ import torch
 
 from configuration_geograph import GeographConfig
 from geograph_types.hub.model_folder import save_model_repository
-from geograph_types.rows.fields import read_parquet
+from geograph_types.rows.parquet import read_parquet
 from geograph_types.training.labels import training_targets
 from modeling_geograph import GeographModel
 from names_geograph import CLASSES
