@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from geograph_types.rows.fields import DISTANCES
 from grid_geograph import bucket_of, model_buckets
 from names_geograph import NUM_DISTANCE_BUCKETS
+from row_geograph import DISTANCES
 
 # The official distance texts → the standard buckets 0 to 22, in the order of the texts' distances.
 DISTANCE_MAP = {text: bucket_of(text) for text in DISTANCES}
