@@ -16,6 +16,8 @@ from pathlib import Path
 from geograph_types.cli import CommandError, parse_flags, run, say
 
 WORKERS = 32  # the protocol's numbers, one a worker
+# Seconds that a stopped command may take to post what it has answered and to hear what the service says.
+PATIENCE = 120
 
 
 @dataclass
@@ -89,8 +91,9 @@ def end_on_signals(stop: threading.Event) -> None:
             raise KeyboardInterrupt
         stop.set()
 
-    signal.signal(signal.SIGINT, handle)
-    signal.signal(signal.SIGTERM, handle)
+    for heard in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(heard) is not signal.SIG_IGN:  # as `nohup` and jobs in the background have it
+            signal.signal(heard, handle)
 
 
 def worker_of(output: Path) -> int:
@@ -125,4 +128,4 @@ def report(args: LabelArguments, totals, posting) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, PATIENCE)

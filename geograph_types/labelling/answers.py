@@ -83,6 +83,15 @@ def read_rows(rows: list[Any], prefix: str, dim: int) -> Handed:
     return handed
 
 
+def _vector(value: Any, dim: int) -> np.ndarray:
+    """As `parse_embedding`; the form that the service uses takes a third of the time."""
+    try:
+        data = pybase64.b64decode(value, validate=True)
+    except (ValueError, TypeError):
+        return parse_embedding(value, dim)
+    return np.frombuffer(data, "<f4") if len(data) == 4 * dim else parse_embedding(value, dim)
+
+
 def not_finite(embedding: np.ndarray) -> np.ndarray:
     """bool [n], which vectors hold NaN or infinity."""
     with np.errstate(over="ignore", invalid="ignore"):

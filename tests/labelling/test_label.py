@@ -72,7 +72,7 @@ def command(service, folder, output, *more) -> list[str]:
 def run_label(monkeypatch, capsys):
     """label.py in this process, as a function that gives the exit status and what it said on stderr."""
     import label
-    from geograph_types.cli import run
+    from geograph_types.cli import CommandError, said_of
     from geograph_types.labelling import journal
 
     monkeypatch.setattr(journal, "SETTLE", 1.0)
@@ -80,9 +80,11 @@ def run_label(monkeypatch, capsys):
 
     def run_it(service, folder, output, *more) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", command(service, folder, output, *more)[1:])
-        with pytest.raises(SystemExit) as end:
-            run(label.main)
-        return end.value.code, capsys.readouterr().err
+        try:
+            label.main()
+        except CommandError as error:
+            return 1, f"{capsys.readouterr().err}{said_of(error)}"
+        return 0, capsys.readouterr().err
 
     yield run_it
     for number, handler in before:
@@ -198,7 +200,7 @@ def test_photos_are_fetched_and_their_vectors_handed_back(model, run_label, tmp_
     tower = make_tiny_tower(tmp_path / "tower")
     photo = (shared / "data" / "clip" / "photo.jpg").read_bytes()
     rows = [
-        {"gridimage_id": 1, "fullpath": "a/1.jpg", "distance": "16"},
+        {"gridimage_id": "1", "fullpath": "a/1.jpg", "distance": "16"},
         {"gridimage_id": 2, "fullpath": "missing.jpg"},
         {"gridimage_id": 3, "fullpath": "broken.jpg"},
         {"gridimage_id": 4, "embeddings": "AAAA"},
