@@ -22,7 +22,7 @@ def main() -> None:
     from geograph_types.dataset.building import build, width_of
     from geograph_types.dataset.folder import folder_in_place
 
-    output = Path(os.path.abspath(args.output_dir))
+    output = Path(os.path.abspath(args.output_dir))  # noqa: PTH100 (a link stays one, and is refused)
     width = width_of(args) or EMBEDDING_DIM
     with folder_in_place(output, args.source) as folder, ParserPool(embedding_dim=width) as pool:
         built = build(args, folder, pool)
@@ -38,7 +38,9 @@ def report(args: PrepareArguments, output: Path, built) -> None:
         print(f"{config}: " + ", ".join(f"{number:,} {split}" for split, number in splits.items()))
     if built.rejected:
         reasons = "; ".join(f"{number} {reason}" for reason, number in built.rejected.most_common())
-        print(f"{built.rejected.total():,} rows rejected ({reasons}), see {output / 'rejected.jsonl'}", file=sys.stderr)
+        print(
+            f"{built.rejected.total():,} rows rejected ({reasons}), see {output / 'rejected.jsonl'}", file=sys.stderr
+        )
     print(f"{output}: load_dataset({args.output_dir!r}, 'small')")
 
 

@@ -57,7 +57,7 @@ def folder_in_place(final: Path, sources: Iterable[str] = ()) -> Iterator[Path]:
 def check_output(final: Path, sources: Iterable[str] = ()) -> None:
     """Refuses, before any work, an output that cannot or must not be replaced."""
     if final.is_symlink():
-        raise CommandError(f"{final}: a link to {os.readlink(final)}; name that folder itself as --output_dir")
+        raise CommandError(f"{final}: a link to {final.readlink()}; name that folder itself as --output_dir")
     for source in sources:
         _check_source(source, final)
     if not final.exists():
@@ -86,7 +86,7 @@ def _check_source(source: str, final: Path) -> None:
     if source == "-" or "://" in source or source.startswith("synthetic:"):
         return
     target = final.resolve()
-    for path in map(Path, [source, *glob.glob(source, recursive=True)]):
+    for path in map(Path, [source, *glob.glob(source, recursive=True)]):  # noqa: PTH207 (a pattern, absolute or not)
         place = path.resolve()
         if place.is_relative_to(target):
             raise CommandError(f"{source}: lies in --output_dir {final}, which is replaced; name another one")

@@ -52,7 +52,9 @@ def photo_blocks(
         encoder = GeographEncoder.for_config(None, vision_model)
     dim = encoder.embedding_dim
     if dim != (embedding_dim or dim):
-        raise CommandError(f"the vision tower gives vectors of {dim} numbers, and --embedding_dim says {embedding_dim}")
+        raise CommandError(
+            f"the vision tower gives vectors of {dim} numbers, and --embedding_dim says {embedding_dim}"
+        )
     good, rejected = [], []
     for vector in encoder.encode(files()):
         while isinstance(waiting[0], Rejected):

@@ -388,7 +388,6 @@ def test_normalised_vectors_are_refused_or_said(tmp_path):
         vector = np.frombuffer(base64.b64decode(row["embeddings"]), "<f4")
         row["embeddings"] = base64.b64encode((vector / np.linalg.norm(vector)).tobytes()).decode()
     args = PrepareArguments([str(write(tmp_path / "rows.jsonl", rows))])
-    cards = {}
     for name, allowed in (("refused", False), ("allowed", True)):
         (tmp_path / name).mkdir()
         args.allow_normalised = allowed
