@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,9 @@ import numpy as np
 import torch
 
 from decision_geograph import decide, failed
-from grid_geograph import GridPoint, bucket_of, distance_between, format_grid_ref, parse_grid_ref
+from grid_geograph import GridPoint, bucket_of, distance_between, format_grid_ref
+from places_geograph import as_point
 
-# "51.5077, -0.1280", degrees; a comma or a blank between them.
-DEGREES = re.compile(r"\s*([+-]?\d{1,3}(?:\.\d+)?)\s*°?\s*[, ]\s*([+-]?\d{1,3}(?:\.\d+)?)\s*°?\s*")
 MAX_PHOTOS = 50
 MAX_ROW_CHARACTERS = 20_000
 THUMBNAIL = 112  # pixels
@@ -108,7 +106,7 @@ class SpaceModel:
         for path, photo, vector in zip(paths, photos, self.pipeline.encoder.encode(photos), strict=True):
             name = {"path": Path(path).name}
             if isinstance(vector, Exception):
-                answers.append(name | failed(str(vector).removeprefix("bytes: ")))
+                answers.append(name | failed(getattr(vector, "reason", vector)))
                 thumbnails.append(None)
                 continue
             question = Question(vector, bucket_of(None), which=name)
@@ -137,14 +135,8 @@ def read_places(distance: str, subject: str, viewpoint: str) -> tuple[int, GridP
 
 
 def read_place(text: str | None) -> GridPoint | None:
-    """A grid reference, or latitude and longitude → its point; blank → None."""
-    if not text or not text.strip():
-        return None
-    if match := DEGREES.fullmatch(text):
-        from geograph_types.rows.places import point_of
-
-        return point_of(float(match[1]), float(match[2]))
-    return parse_grid_ref(text)
+    """What a visitor wrote of a place → its point; blank → None."""
+    return as_point(text or None)
 
 
 def viewpoint_in(path: str) -> str | None:

@@ -1,7 +1,9 @@
 """`TrainingArguments` with the defaults of a small model on rows in memory; what cannot work here is refused."""
 
 import dataclasses
+import os
 
+import torch
 from transformers import TrainingArguments
 
 # Flags of transformers that mean nothing for this model, and why; none of them is ignored.
@@ -11,6 +13,11 @@ REFUSED = {
     "use_liger_kernel": "it replaces parts of language models",
     "batch_eval_metrics": "average precision needs all answers at once",
 }
+# What is known after each validation.
+METRICS = (
+    *("loss", "f1_macro", "f1_micro", "average_precision_macro"),
+    *("eval_loss", "eval_f1_macro", "eval_f1_micro", "eval_average_precision_macro"),
+)
 
 
 @dataclasses.dataclass
@@ -51,7 +58,23 @@ class GeographTrainingArguments(TrainingArguments):
             self.save_strategy = self.eval_strategy if validates else "epoch"
         if not validates:
             self.load_best_model_at_end = False
+        if "LOCAL_RANK" in os.environ and not torch.accelerator.is_available():
+            self.use_cpu = (
+                True  # several processes without an accelerator: accelerate would not see that they are a group
+            )
+        self._refuse()
         super().__post_init__()
+
+    def _refuse(self) -> None:
+        """Raises ValueError for a flag that would do nothing here, or something else than it says."""
+        for name, reason in REFUSED.items():
+            if getattr(self, name, None):
+                raise ValueError(f"--{name} does not go with this model: {reason}")
+        if self.per_device_train_batch_size < 1 or self.per_device_eval_batch_size < 1:
+            raise ValueError("batch sizes must be at least 1")
+        if self.load_best_model_at_end and self.metric_for_best_model not in METRICS:
+            known = ", ".join(METRICS)
+            raise ValueError(f"--metric_for_best_model must be one of {known}, got {self.metric_for_best_model!r}")
 
 
 def _name(strategy) -> str:
