@@ -24,8 +24,8 @@ N = 400
 
 
 def make_evidence(deciding: bool) -> tuple[DistanceEvidence, np.ndarray, np.ndarray]:
-    """Two classes, near and far. `deciding`: the picture alone does not tell them apart, the distance (3, 12, or a zero
-    that is right) does; else the picture tells all."""
+    """Two classes, near and far. `deciding`: the picture alone does not tell them apart, the distance does (3, 12, or
+    a zero that is right); else the picture tells all."""
     generator = np.random.default_rng(0)
     far = generator.random(N) < 0.5
     labels = np.stack([~far, far], axis=1).astype(np.float32)

@@ -3,10 +3,13 @@
 import numpy as np
 import torch
 
+from configuration_geograph import GeographConfig
 from geograph_types.evaluation.statistics import calibration_error, reliability_bins
 from geograph_types.rows.fields import Rows
 from geograph_types.training.calibration import fit_calibration, tune_thresholds
+from geograph_types.training.data import TrainingData
 from geograph_types.training.label_noise import noise_factor, suggestions
+from geograph_types.training.run import trusted
 from names_geograph import CLASSES, TAGS
 
 N = 2000
@@ -55,3 +58,13 @@ def test_half_of_the_rows_poisoned_with_weight_0_change_nothing():
     poisoned[~kept, 6] = 1  # the rare type is none any more, and its mean probability falls
     assert found(probability, poisoned, ids, kept.astype(np.float32)) == clean
     assert found(probability, poisoned, ids, np.ones(N, np.float32)) != clean
+
+
+def test_training_does_not_look_at_rows_of_weight_0():
+    weight = np.array([1, 0, 0.5, 0], np.float32)
+    rows = Rows(
+        np.arange(4), np.ones((4, len(TAGS)), bool), np.zeros(4, np.uint8), np.zeros((4, 512), np.float32), weight
+    )
+    assert trusted(TrainingData.of(rows, GeographConfig())).rows.gridimage_id.tolist() == [0, 2]
+    rows.weight[:] = 0
+    assert trusted(TrainingData.of(rows, GeographConfig())) is None
