@@ -5,6 +5,7 @@
 | cross_far_min_distance | 256 m       | 256 m         | 0       |
 | distance_dropout       | 0           | 0.3           | 0       |
 | cross_far_scramble     | 0           | 1.0           | 0       |
+| distance_shuffle       | 0           | 0             | 0       |
 | folds, clean_labels    | no          | no            | 2, yes  |
 | distance_faults        | no          | no            | yes     |
 | calibrate              | no          | no            | yes     |
