@@ -42,7 +42,7 @@ def run(command: str, *flags) -> str:
 
 def test_the_whole_way_at_768_eight_classes_and_thirty_buckets(folder):
     rows, dataset, model = folder / "rows.jsonl", folder / "geograph-types", folder / "model"
-    run("prepare_dataset", "--source", rows, "--output_dir", dataset)
+    run("prepare_dataset", "--source", rows, "--output_dir", dataset, "--embedding_dim", WIDTH)
     run(
         "train", "--dataset", dataset, "--output_dir", model, "--classes", *WITH_FROM_ABOVE,
         "--num_distance_buckets", BUCKETS, "--num_train_epochs", 40, "--folds", 0, "--clean_labels", False,
