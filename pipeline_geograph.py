@@ -24,6 +24,7 @@ try:
     from .names_geograph import TASK  # noqa: F401
     from .photos_geograph import Photo  # noqa: F401
     from .places_geograph import as_point
+    from .towers_geograph import OnnxTower  # noqa: F401
 except ImportError:
     if __package__:  # a library that is missing or too old says so itself
         raise
