@@ -12,7 +12,8 @@ from pathlib import Path
 
 from geograph_types.cli import CommandError
 from geograph_types.files import ROOT, resource
-from geograph_types.hub.model_folder import TRAVELLING_FILES, fill_card
+from geograph_types.hub.cards import fill_card
+from geograph_types.hub.model_folder import TRAVELLING_FILES
 
 PROGRAM = "app.py"
 # Where the model that travels with the Space lies, beside `app.py`.
