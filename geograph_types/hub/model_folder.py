@@ -19,6 +19,7 @@ TRAVELLING_FILES = (
     "towers_geograph.py",
     "encoder_geograph.py",
     "decision_geograph.py",
+    "items_geograph.py",
     "pipeline_geograph.py",
 )
 REQUIREMENTS = "requirements.txt"
