@@ -10,10 +10,10 @@ DEMO := demo
 install: $(VENV)/.installed
 
 # torch alone and first: with its pin settled, nothing that depends on it brings CUDA along.
-$(VENV)/.installed: requirements.txt requirements-dev.txt
+$(VENV)/.installed: requirements-lock.txt
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) "$$(grep '^torch==' requirements.txt)"
-	$(PIP) -r requirements-dev.txt
+	$(PIP) "$$(grep '^torch==' requirements-lock.txt)"
+	$(PIP) -r requirements-lock.txt
 	touch $@
 
 # The page is tested in Debian's Chromium; without it those tests skip and say so.

@@ -25,7 +25,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from transformers.utils import logging
 
 try:
-    from .names_geograph import VISION_MODEL, VISION_MODEL_REVISION
+    from .names_geograph import VISION_MODEL, VISION_MODEL_REVISION, tower_of
     from .photos_geograph import (
         PhotoError,
         describe,
@@ -37,7 +37,7 @@ try:
 except ImportError:
     if __package__:  # a library that is missing or too old says so itself
         raise
-    from names_geograph import VISION_MODEL, VISION_MODEL_REVISION
+    from names_geograph import VISION_MODEL, VISION_MODEL_REVISION, tower_of
     from photos_geograph import (
         PhotoError,
         describe,
@@ -73,6 +73,34 @@ class GeographEncoder:
         self._forward = _forward(tower, processor.rescale_factor / std, -mean / std, device, dtype)
 
     @classmethod
+    def for_config(
+        cls,
+        config: Any,
+        vision_model: str | Path | None = None,
+        device: str | torch.device | None = None,
+        dtype: str | torch.dtype | None = "auto",
+        site_thumbnail: bool = False,
+        allow_urls: bool = True,
+    ) -> "GeographEncoder":
+        """The tower of a classifier: the given one, else the config's own at its commit, else the official one.
+
+        Args:
+            config: a GeographConfig; None where there is no model yet.
+            vision_model: a Hub id or a folder. The rest as in `from_pretrained`.
+
+        Raises OSError: no tower there, or no network; ValueError: another kind of model, or vectors of another width
+        than the classifier takes.
+        """
+        name, revision = tower_of(config, None if vision_model is None else str(vision_model))
+        encoder = cls.from_pretrained(name, revision, device, dtype, site_thumbnail, allow_urls)
+        if config is not None and encoder.embedding_dim != config.embedding_dim:
+            raise ValueError(
+                f"the vision tower {name!r} gives vectors of {encoder.embedding_dim} numbers and the model takes "
+                f"{config.embedding_dim}: name the tower that its training data came from"
+            )
+        return encoder
+
+    @classmethod
     def from_pretrained(
         cls,
         name_or_dir: str | Path = VISION_MODEL,
@@ -99,7 +127,7 @@ class GeographEncoder:
             )
             processor = CLIPImageProcessorPil.from_pretrained(name, revision=revision)
         except OSError as error:
-            way = f"not a folder with one, nor had from the Hub; give one of {VISION_MODEL} with --vision_model DIR"
+            way = f"no folder with one, and not to be had from the Hub; name a folder that holds {VISION_MODEL}"
             raise OSError(f"cannot load the vision tower {name!r}: {way}") from error
         if report["missing_keys"]:
             raise ValueError(f"{name}: not a CLIP vision tower with projection: no {min(report['missing_keys'])}")

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from geograph_types import cli
+from names_geograph import tower_of
 
 
 @dataclass
@@ -199,8 +200,8 @@ def judge_baselines(args: EvaluateArguments, rows, judged: dict) -> dict[str, di
         answers["most frequent type"] = baselines.most_frequent(learnt, len(rows))
         answers["distance alone"] = baselines.distance_alone(learnt, train.distance, rows.distance)
     if args.text_model:
-        revision = config.vision_model_revision if args.text_model == config.vision_model else None
-        answers["zero-shot CLIP"] = baselines.zero_shot(rows, args.text_model, revision)
+        with cli.naming_flag("--text_model DIR"):
+            answers["zero-shot CLIP"] = baselines.zero_shot(rows, *tower_of(config, args.text_model))
     half = np.full(len(config.classes), 0.5)
     return {
         name: judge_probabilities(probability, targets, half, rows, args.bootstrap)

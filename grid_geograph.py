@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 try:
-    from .names_geograph import UNKNOWN_BUCKET
+    from .names_geograph import NUM_DISTANCE_BUCKETS, UNKNOWN_BUCKET
 except ImportError:
     if __package__:  # a library that is missing or too old says so itself
         raise
-    from names_geograph import UNKNOWN_BUCKET
+    from names_geograph import NUM_DISTANCE_BUCKETS, UNKNOWN_BUCKET
 
 BRITISH, IRISH = "GB", "IE"
 
@@ -203,3 +203,14 @@ def is_cross_grid(subject: GridPoint | None, viewpoint: GridPoint | None) -> boo
         viewpoint.easting // SQUARE,
         viewpoint.northing // SQUARE,
     )
+
+
+def model_buckets(bucket, num_distance_buckets: int):
+    """Standard buckets → those of a model with another number of them; NumPy arrays and torch tensors, any shape.
+
+    The last one is always "not known"; a known distance beyond the model's farthest counts as its farthest.
+    """
+    if num_distance_buckets == NUM_DISTANCE_BUCKETS:
+        return bucket
+    known = bucket.clip(max=num_distance_buckets - 2)
+    return known + (num_distance_buckets - 1 - known) * (bucket == UNKNOWN_BUCKET)

@@ -38,6 +38,20 @@ OFFICIAL_FAR = 256
 PHOTO_PAGE = "https://www.geograph.org.uk/photo/{}"
 
 
+def tower_of(config=None, vision_model: str | None = None) -> tuple[str, str | None]:
+    """Which CLIP tower makes a model's embeddings, as (Hub id or folder, commit): the only rule of that choice.
+
+    The given name, else the config's own, else the official one. A commit goes with its own name only: another tower
+    is taken as it is today.
+    """
+    own = VISION_MODEL, VISION_MODEL_REVISION
+    if config is not None:
+        own = config.vision_model, config.vision_model_revision
+    if not vision_model or str(vision_model) == own[0]:
+        return own
+    return str(vision_model), VISION_MODEL_REVISION if str(vision_model) == VISION_MODEL else None
+
+
 def class_of(tag: str, classes: list[str] | tuple[str, ...] = tuple(CLASSES)) -> str | None:
     """The class that a raw tag trains as: its own name where there is such a class, else as `CLASS_OF_TAG` says.
 

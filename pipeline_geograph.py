@@ -74,11 +74,9 @@ class GeographPipeline(Pipeline):
     def encoder(self) -> GeographEncoder:
         """The vision tower, loaded now where it was not yet."""
         if self._encoder is None:
-            config = self.model.config
-            own = self._vision_model is None
-            self._encoder = GeographEncoder.from_pretrained(
-                config.vision_model if own else self._vision_model,
-                revision=config.vision_model_revision if own else None,
+            self._encoder = GeographEncoder.for_config(
+                self.model.config,
+                self._vision_model,
                 device=self.device,
                 dtype=self._vision_dtype,
                 site_thumbnail=self._site_thumbnail,

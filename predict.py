@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from geograph_types.cli import CommandError, parse_flags, progress, run, say
+from geograph_types.cli import CommandError, naming_flag, parse_flags, progress, run, say
 
 OUTPUT_SUFFIXES = (".parquet", ".jsonl", ".csv")
 
@@ -129,14 +129,14 @@ class _Encoder:
         if self.encoder is None:
             from encoder_geograph import GeographEncoder
 
-            config, own = self.model.config, self.args.vision_model is None
-            self.encoder = GeographEncoder.from_pretrained(
-                config.vision_model if own else self.args.vision_model,
-                revision=config.vision_model_revision if own else None,
-                device=self.model.device,
-                dtype=self.args.dtype,
-                site_thumbnail=self.args.site_thumbnail,
-            )
+            with naming_flag("--vision_model DIR"):
+                self.encoder = GeographEncoder.for_config(
+                    self.model.config,
+                    self.args.vision_model,
+                    device=self.model.device,
+                    dtype=self.args.dtype,
+                    site_thumbnail=self.args.site_thumbnail,
+                )
         return self.encoder.encode(photos, batch_size=self.batch_size)
 
 

@@ -3,4 +3,4 @@
 Importing it imports nothing else: each room loads what it needs when it is used.
 """
 
-__version__ = "2.0.0.dev0"
+__version__ = "2.0.0"

@@ -2,7 +2,8 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -48,6 +49,15 @@ def run(main: Callable[[], None]) -> NoReturn:
         print(f"{Path(sys.argv[0]).name}: error: {_one_line(error)}", file=sys.stderr)
         sys.exit(1)
     sys.exit(0)
+
+
+@contextmanager
+def naming_flag(flag: str) -> Iterator[None]:
+    """Adds to the one line of an error inside which flag of this command names something else."""
+    try:
+        yield
+    except (CommandError, ValueError, OSError) as error:
+        raise CommandError(f"{_one_line(error)} ({flag})") from error
 
 
 def usage_error(message: str) -> NoReturn:

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from grid_geograph import model_buckets
+
 BATCH = 8192
 
 
@@ -9,16 +11,17 @@ def logits_of(model, embedding: np.ndarray, bucket: np.ndarray, batch_size: int 
     """Logits, float32 [N, C], batch by batch on the model's own device.
 
     Args:
-        embedding: float32 [N, D], not normalised. bucket: int [N], as the model counts them (see `model_buckets`).
+        embedding: float32 [N, D], not normalised. bucket: int [N], the standard 0 to 22.
     """
     import torch
 
+    bucket = model_buckets(bucket.astype(np.int32), model.config.num_distance_buckets)
     parts = []
     with torch.inference_mode():
         for start in range(0, len(embedding), batch_size):
             part = slice(start, start + batch_size)
             vectors = torch.from_numpy(np.ascontiguousarray(embedding[part])).to(model.device)
-            distance = torch.from_numpy(bucket[part].astype(np.int32)).to(model.device)
+            distance = torch.from_numpy(bucket[part]).to(model.device)
             parts.append(model(embedding=vectors, distance=distance).logits.float().cpu())
     if not parts:
         return np.zeros((0, len(model.config.classes)), np.float32)

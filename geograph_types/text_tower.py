@@ -31,7 +31,7 @@ def prompt_vectors(
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise CommandError(
-            f"{model}: no CLIP text tower here ({reason}); name a folder that has one with --vision_model DIR"
+            f"{model}: no CLIP text tower here ({reason}); name a folder that holds a whole CLIP model"
         ) from None
     with torch.inference_mode():
         tokens = tokenizer(list(prompts), padding=True, truncation=True, return_tensors="pt")

@@ -93,7 +93,9 @@ def test_every_block_runs(place, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("page", ["README.md", "model_card.md", "dataset_card.md", "geograph_types/space/space_card.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "model_card.md", "dataset_card.md", "geograph_types/space/space_card.md"]
+)
 def test_no_block_is_left_out_without_a_reason(page):
     """`not run` is for what needs a network or hours; most of a page must run."""
     text = (ROOT / page).read_text(encoding="utf-8")

@@ -40,8 +40,8 @@ class Answers:
 
     key: pa.Array  # int64 gridimage_id, or string path [n]
     classes: list[str]
-    scores: np.ndarray  # float32 [n, 7]; anything where there is an error
-    chosen: np.ndarray  # bool [n, 7]
+    scores: np.ndarray  # float32 [n, C], probabilities; anything where there is an error
+    chosen: np.ndarray  # bool [n, C]
     source: np.ndarray  # int8 [n], NO_SOURCE, FROM_MODEL or FROM_GEOMETRY
     note: list[str | None] | None = None  # None: nowhere
     error: list[str | None] | None = None  # None: nowhere
@@ -74,7 +74,7 @@ def answer(
         probabilities: float32 [n, 7]. verdict: int8 [n], see `choose`. notes: what to say of row i, if it is doubted.
         errors: why a row could not be done; its numbers do not count then.
     """
-    scores, chosen, doubted = choose(probabilities, thresholds, classes, verdict)
+    chosen, doubted = choose(probabilities, thresholds, classes, verdict)
     if errors is not None:
         chosen[[error is not None for error in errors]] = False
     far = chosen[:, classes.index("Cross Far")] if "Cross Far" in classes else np.zeros(len(chosen), dtype=bool)
@@ -84,7 +84,7 @@ def answer(
         source[far & (verdict == OTHER_SQUARE)] = FROM_GEOMETRY
         if doubted.any() and notes is not None:
             note = [text if on else None for text, on in zip(notes, doubted, strict=True)]
-    return Answers(key, classes, scores, chosen, source, note, errors, embedding)
+    return Answers(key, classes, probabilities, chosen, source, note, errors, embedding)
 
 
 def schema_of(key: str, classes: list[str], embeddings: bool) -> pa.Schema:
@@ -121,8 +121,12 @@ def to_batch(answers: Answers, schema: pa.Schema) -> pa.RecordBatch:
 
 
 def types_of(answers: Answers) -> pa.ListArray:
-    """list<string> [n]: the types of each row, its best first."""
+    """list<string> [n]: the types of each row, its best first; a Cross Grid that coordinates show before all."""
     chosen, scores = answers.chosen, answers.scores
+    shown = answers.source == FROM_GEOMETRY
+    if shown.any():
+        scores = scores.copy()
+        scores[shown, answers.classes.index("Cross Far")] = np.inf
     count = chosen.sum(axis=1)
     offsets = np.zeros(len(chosen) + 1, dtype=np.int32)
     np.cumsum(count, out=offsets[1:])

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from geograph_types.cli import CommandError
+from geograph_types.cli import CommandError, naming_flag
 from geograph_types.rows.fields import (
     DISTANCE_CODES,
     DISTANCES,
@@ -53,7 +53,8 @@ def photo_blocks(path: Path, source: str, vision_model: str | None) -> Iterator[
     if missing := [name for name in ("gridimage_id", "types") if first.row and name not in first.row]:
         raise CommandError(f"{source}: no column {missing[0]!r} in its first line")
     records = _chain(first, records)
-    encoder = GeographEncoder.from_pretrained(**({"name_or_dir": vision_model} if vision_model else {}))
+    with naming_flag("--vision_model DIR"):
+        encoder = GeographEncoder.for_config(None, vision_model)
     good, rejected = [], []
     for vector in encoder.encode(files()):
         while isinstance(waiting[0], Rejected):

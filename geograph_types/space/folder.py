@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from geograph_types.cli import CommandError
-from geograph_types.files import ROOT
+from geograph_types.files import ROOT, resource
 from geograph_types.hub.model_folder import TRAVELLING_FILES, fill_card
 
 PROGRAM = "app.py"
@@ -85,21 +85,20 @@ def _files_of(root: Path, name: str) -> Iterator[Path]:
 
 
 def requirements(modules: list[Path]) -> list[str]:
-    """What a user of the model needs, and the pins of what else these files import, in the order of our own files."""
+    """The exact versions of what a user of the model needs, and of what else these files import."""
     names = {name.split(".")[0] for module in modules for name in _imports(module)}
     providers = importlib.metadata.packages_distributions()
     wanted = {_plain(distribution) for name in names for distribution in providers.get(name, [])}
-    needed = _pins("requirements.txt")
-    return [*needed.values()] + [
-        pin
-        for name, pin in _pins("requirements-dev.txt").items()
-        if name in wanted and name not in needed and name != FROM_THE_SDK
-    ]
+    wanted |= {_plain(name) for name in _names(resource("requirements.txt"))}
+    wanted.discard(FROM_THE_SDK)
+    pins = {_plain(name): pin for name, pin in _names(ROOT / "requirements-lock.txt").items()}
+    return [pin for name, pin in pins.items() if name in wanted]
 
 
-def _pins(file: str) -> dict[str, str]:
-    lines = (ROOT / file).read_text(encoding="utf-8").splitlines()
-    return {_plain(pin[1]): pin[0] for line in lines if (pin := re.match(r"([\w.-]+)==\S+", line))}
+def _names(file: Path) -> dict[str, str]:
+    """The distributions that a requirements file names, each with its line."""
+    lines = file.read_text(encoding="utf-8").splitlines()
+    return {match[1]: match[0] for line in lines if (match := re.match(r"([\w.-]+)(?:\[[\w,]+\])?[=<>]=\S+", line))}
 
 
 def _imports(file: Path) -> Iterator[str]:

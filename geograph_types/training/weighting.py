@@ -12,6 +12,7 @@ from geograph_types.rows.fields import Rows
 from geograph_types.training.foreground import foreground_factor, write_foreground_list
 from geograph_types.training.label_noise import noise_factor, suggestions, write_suggestions
 from geograph_types.training.labels import training_targets, true_drone_factor
+from names_geograph import tower_of
 
 # Beside the model, to be looked at by a person.
 NOISE_LIST = "label_noise.csv"
@@ -89,9 +90,9 @@ def weigh(
     if arguments.true_drone_weight != 1:
         trust.train *= true_drone_factor(train.tags, arguments.true_drone_weight)
     if arguments.foreground_filter or arguments.foreground_rules:
-        own = arguments.vision_model
-        tower = (own, None) if own else (config.vision_model, config.vision_model_revision)
-        factor, listed = foreground_factor(train, arguments.foreground_filter, *tower)
+        tower = tower_of(config, arguments.vision_model)
+        with cli.naming_flag("--vision_model DIR"):
+            factor, listed = foreground_factor(train, arguments.foreground_filter, *tower)
         trust.train *= factor
         write_foreground_list(output / FOREGROUND_LIST, listed)
         lowered = int((factor < 1).sum())

@@ -56,7 +56,7 @@ def test_each_version_is_one_commit(hub):
     """`--push_to_hub` and publish.py go the same way: the second finds nothing to send, and sets the tag."""
     repo = hub.repos["models", MODEL]
     assert len(repo.messages) == 3  # the Hub's own, and two versions
-    assert repo.messages[1].startswith("Geograph type classifier, made with geograph-type-classifier 1.0.0")
+    assert repo.messages[1].startswith("Geograph type classifier, made with geograph-type-classifier 2.0.0")
     first, second = (repo.commits[repo.resolve(revision)] for revision in ("v1.0", "main"))
     assert {"learning_curve.png", "train_results.json", "model.safetensors"} <= first.keys()
     assert not [name for name in first if "checkpoint" in name or name.endswith(".bin")]

@@ -54,7 +54,7 @@ def test_published_twice_is_published_once(hub, publish, dataset):
     assert "nothing to send" in second.err
     repo = hub.repos["datasets", "user/data"]
     assert len(repo.messages) == 2  # the Hub's own, when it made the repository, and ours
-    assert repo.messages[1].startswith("Geograph types dataset, made with geograph-type-classifier 1.0.0")
+    assert repo.messages[1].startswith("Geograph types dataset, made with geograph-type-classifier 2.0.0")
     assert hub.asked("POST", "/commit/") == 1
     assert hub.asked("PUT", "/lfs-upload/") == 3
     assert repo.refs["refs/tags/v1.0"] == repo.refs["refs/heads/main"]

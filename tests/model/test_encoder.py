@@ -16,7 +16,9 @@ from PIL import Image, ImageOps
 from transformers import CLIPVisionModelWithProjection
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
+from configuration_geograph import GeographConfig
 from encoder_geograph import FusedTower, GeographEncoder
+from names_geograph import VISION_MODEL, VISION_MODEL_REVISION, tower_of
 from photos_geograph import PIXEL_LIMIT, PhotoError, list_photos
 from tests.support import photo_factory as factory
 from tests.support.tiny_tower import make_tiny_tower
@@ -104,6 +106,7 @@ def test_the_fused_tower_is_the_tower(tower_dir):
     with torch.inference_mode():
         plain = tower(pixel_values=(pixels * scale + shift).permute(0, 3, 1, 2)).image_embeds
         torch.testing.assert_close(FusedTower(tower, scale, shift, torch.float32)(pixels), plain, atol=1e-4, rtol=1e-4)
+
 
 @pytest.mark.skipif(not packs_bfloat16(), reason="this processor has no bfloat16 products (AVX-512 or AMX)")
 def test_the_fused_tower_in_bfloat16_is_the_tower(tower_dir):
@@ -324,11 +327,21 @@ def test_addresses(encoder, tower_dir, site):
 
 def test_a_missing_tower_says_how_to_get_it(tmp_path, tower_dir):
     for name in ("openai/clip-vit-base-patch32", tmp_path / "none", tmp_path):
-        with pytest.raises(OSError, match="--vision_model DIR") as caught:
+        with pytest.raises(OSError, match="name a folder") as caught:
             GeographEncoder.from_pretrained(name)
         assert "\n" not in str(caught.value)
     with pytest.raises(ValueError, match="dtype"):
         GeographEncoder.from_pretrained(tower_dir, dtype="int8")
+
+
+def test_one_rule_says_which_tower(tower_dir):
+    config = GeographConfig(vision_model="someone/clip", vision_model_revision="abc")
+    assert tower_of(config) == ("someone/clip", "abc") == tower_of(config, "someone/clip")
+    assert tower_of(config, "other/clip") == ("other/clip", None)
+    assert tower_of(None) == (VISION_MODEL, VISION_MODEL_REVISION) == tower_of(config, VISION_MODEL)
+    assert GeographEncoder.for_config(config, tower_dir, device="cpu").embedding_dim == 512
+    with pytest.raises(ValueError, match="vectors of 512 numbers and the model takes 768"):
+        GeographEncoder.for_config(GeographConfig(embedding_dim=768), tower_dir, device="cpu")
 
 
 def test_another_model_is_refused(tmp_path):

@@ -213,7 +213,7 @@ def test_a_table_of_photos_with_places(model_folder, tower, tmp_path, monkeypatc
     found = read(output)
     assert [row["path"] for row in found] == ["photo_00003.jpg", "photo_00001.jpg", "missing.jpg", "photo_00002.jpg"]
     assert found[0]["cross_grid"] == "geometry" and found[0]["types"].startswith("Cross Grid")
-    assert float(found[0]["Cross Far"]) == 1
+    assert 0 < float(found[0]["Cross Far"]) < 1
     assert [bool(row["error"]) for row in found] == [False, False, True, True]
 
 

@@ -121,7 +121,7 @@ def test_quantile_of_nothing():
 
 
 def test_a_missing_tower_is_one_line(tmp_path):
-    with pytest.raises(CommandError, match=r"no CLIP text tower here .*--vision_model DIR"):
+    with pytest.raises(CommandError, match=r"no CLIP text tower here .*name a folder"):
         prompt_vectors(["a photo"], str(tmp_path))
 
 

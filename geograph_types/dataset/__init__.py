@@ -1,0 +1,1 @@
+"""Checked rows → the published dataset folder: splits, configs, Parquet, the card."""

@@ -1,0 +1,1 @@
+"""A model and rows → figures with intervals, pictures, a report."""

@@ -1,0 +1,1 @@
+"""Model folders, and what is checked and sent when something is published."""

@@ -1,0 +1,1 @@
+"""What is asked → answers in files, stopped and gone on with."""

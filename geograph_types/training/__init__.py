@@ -1,0 +1,1 @@
+"""The dataset → a trained, calibrated model: labels, weights, folds, Trainer."""
