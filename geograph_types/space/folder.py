@@ -18,8 +18,9 @@ PROGRAM = "app.py"
 # Where the model that travels with the Space lies, beside `app.py`.
 MODEL_FOLDER = "model"
 MODEL_FILES = ("config.json", "model.safetensors", *TRAVELLING_FILES)
-# Pictures and examples.
-ASSETS = "geograph_types/space/examples"
+# What the page is made of besides code.
+ASSETS = "geograph_types/space"
+ASSET_FILES = ("*.css", "*.js", "examples/*")
 # The Space's own `sdk_version` installs it.
 FROM_THE_SDK = "gradio"
 
@@ -35,7 +36,11 @@ def build_space_folder(folder: Path, *, model_dir: str | None = None, model_id: 
         target = folder / module.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(module, target)
-    shutil.copytree(ROOT / ASSETS, folder / ASSETS)
+    for pattern in ASSET_FILES:
+        for asset in sorted((ROOT / ASSETS).glob(pattern)):
+            target = folder / ASSETS / asset.relative_to(ROOT / ASSETS)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(asset, target)
     (folder / "requirements.txt").write_text("\n".join(requirements(modules)) + "\n", encoding="utf-8")
     if model_dir is not None:
         _copy_model(Path(model_dir), folder / MODEL_FOLDER)
