@@ -5,7 +5,7 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 DEMO := demo
 
-.PHONY: install browser test fix demo app
+.PHONY: install browser php test fix demo app lowest fuzz kills bench
 
 install: $(VENV)/.installed
 
@@ -22,8 +22,28 @@ browser:
 		&& apt-get update -qq && apt-get install -y -qq chromium chromium-driver >/dev/null; } \
 		|| echo "no chromium here: the tests of the page in a browser will be skipped"
 
-test: install browser
+# The exported weights are read by PHP itself, as the site does; without it that test skips and says so.
+php:
+	@command -v php >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+		&& apt-get update -qq && apt-get install -y -qq php-cli >/dev/null; } \
+		|| echo "no PHP here: the test of the exported weights in PHP will be skipped"
+
+test: install browser php
 	$(PY) -m pytest
+
+# Odd input of every kind, FUZZ cases a test, and how many were tried; a short part of it runs with the tests.
+FUZZ ?= 500
+fuzz: install
+	GEOGRAPH_FUZZ=$(FUZZ) $(PY) -m pytest tests/fuzz -s
+
+# Commands killed at random moments and started again, for KILLS seconds each: the same bits in the end.
+KILLS ?= 120
+kills: install
+	$(PY) -m tests.kills --seconds $(KILLS)
+
+# Every ratio in one run, on a quiet machine: docs/speed.md, figures.json, docs/speed.png.
+bench: install
+	$(PY) benchmarks/run.py
 
 fix: install
 	$(VENV)/bin/ruff format .
@@ -36,8 +56,16 @@ demo: install
 		--output_dir $(DEMO)/geograph-type-classifier --overwrite_output_dir
 	$(PY) evaluate_model.py --model $(DEMO)/geograph-type-classifier --dataset $(DEMO)/geograph-types \
 		--dataset_config small --split test --output_dir $(DEMO)/report --update_card
-	$(PY) demo.py $(DEMO)
+	$(PY) examples/first_answer.py $(DEMO)
 
 app: install
 	@test -f $(DEMO)/geograph-type-classifier/model.safetensors || $(MAKE) demo
 	$(PY) app.py --model $(DEMO)/geograph-type-classifier
+
+# The oldest versions that the metadata admits, tried on what travels, on rows and on the dataset.
+LOWEST := .venv-lowest
+lowest:
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/pip install --quiet --disable-pip-version-check "$$(grep '^torch==' requirements-lowest.txt)"
+	$(LOWEST)/bin/pip install --quiet --disable-pip-version-check -r requirements-lowest.txt
+	$(LOWEST)/bin/python -m pytest tests/model tests/rows tests/dataset tests/training/test_trainer.py

@@ -16,11 +16,14 @@ from names_geograph import tower_of
 @dataclass
 class EvaluateArguments:
     model: str = field(metadata={"help": "a model folder or Hub id"})
+    revision: str | None = field(default=None, metadata={"help": "branch, tag or commit of --model on the Hub"})
     dataset: str = field(default="geograph-types", metadata={"help": "a folder, a Hub id, or a Parquet file"})
     dataset_config: str = field(default="small", metadata={"help": "small, medium or large"})
     split: str = field(default="test", metadata={"help": "train, validation or test"})
     output_dir: str = field(default="report", metadata={"help": "where the report goes"})
-    compare: list[str] = field(default_factory=list, metadata={"help": "other models, judged on the same rows"})
+    compare: list[str] = field(
+        default_factory=list, metadata={"help": "others, judged on the same rows; USER/NAME@REVISION pins one"}
+    )
     bootstrap: int = field(default=1000, metadata={"help": "resamples behind each 95 % interval"})
     text_model: str | None = field(
         default=None,
@@ -90,33 +93,21 @@ def load_rows(args: EvaluateArguments):
 
 def judge_all(args: EvaluateArguments, rows) -> dict[str, dict]:
     """Name → everything found out about that model; the model itself first, then those to compare with."""
+    from geograph_types.hub.models import load_model
+
     judged: dict[str, dict] = {}
     rule = None
-    models = [args.model, *args.compare]
+    models = [(args.model, args.revision), *((other, None) for other in args.compare)]
     with cli.progress(models, unit="model") as bar:
-        for path in bar:
+        for path, revision in bar:
             name = Path(path).name or path
             while name in judged:
                 name += "'"
-            model = load(path)
+            model = load_model(path, revision)
             # One truth for all: a difference between models judged by different rules would not be theirs.
             rule = model.config.cross_far_min_distance if rule is None else rule
             judged[name] = judge(model, rows, rule, args.bootstrap)
     return judged
-
-
-def load(path: str):
-    from transformers import AutoModel
-
-    try:
-        model, info = AutoModel.from_pretrained(path, trust_remote_code=True, output_loading_info=True)
-    except OSError as error:
-        raise cli.CommandError(f"{path}: no model there: {str(error).splitlines()[0]}") from None
-    if getattr(model.config, "model_type", None) != "geograph":
-        raise cli.CommandError(f"{path}: a {model.config.model_type} model; expected a geograph one")
-    if info["missing_keys"]:
-        raise cli.CommandError(f"{path}: its weights lack {sorted(info['missing_keys'])[0]}")
-    return model.float().eval()
 
 
 def judge(model, rows, cross_far_min_distance: float, times: int) -> dict:

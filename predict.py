@@ -8,15 +8,13 @@ order of the input. What cannot be done gets its `error`, the rest go on. Stoppe
 command, it goes on where it was: what is done so far lies in OUTPUT.partial/ until all is.
 """
 
-import queue
-import threading
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from geograph_types.cli import CommandError, naming_flag, parse_flags, progress, run, say
+from geograph_types.cli import naming_flag, parse_flags, progress, run, say
 
 OUTPUT_SUFFIXES = (".parquet", ".jsonl", ".csv")
 
@@ -30,6 +28,7 @@ class PredictArguments:
     model: str = field(metadata={"help": "model folder, or Hub id"})
     input: str = field(metadata={"help": "rows (.jsonl, .gz, .parquet), a folder of photos, or a table of them"})
     output: str = field(metadata={"help": "file to write: .parquet, .jsonl or .csv"})
+    revision: str | None = field(default=None, metadata={"help": "branch, tag or commit of --model on the Hub"})
     vision_model: str | None = field(
         default=None, metadata={"help": "CLIP tower for photos, folder or Hub id; default: the one of the model"}
     )
@@ -74,6 +73,7 @@ def main() -> None:
 def predict(args: PredictArguments, asked: Any, model: Any, identity: dict[str, Any]) -> tuple[int, int]:
     """Reads, answers and writes, each in a thread of its own; gives the counts of rows and of errors."""
     from geograph_types.prediction.answers import AnswerFile
+    from geograph_types.prefetch import ahead
 
     # Rows of a Parquet file are answered where Arrow put them, and nothing here writes there.
     warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
@@ -100,18 +100,9 @@ def load_model(args: PredictArguments) -> tuple[Any, dict[str, Any]]:
     """The model, and what tells it and the flags from others."""
     import hashlib
 
-    import torch
-    from transformers import AutoModel
-    from transformers.utils.logging import disable_progress_bar
+    from geograph_types.hub import models
 
-    disable_progress_bar()  # of the few weights; ours is of the answers
-    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        model = AutoModel.from_pretrained(args.model, trust_remote_code=True).to(device).eval()
-    except RuntimeError as error:  # torch's word for a device that is not there
-        raise CommandError(f"--device {device}: {error}") from None
-    if model.config.model_type != "geograph":
-        raise CommandError(f"{args.model}: its type is {model.config.model_type!r}, expected a 'geograph' model")
+    model = models.load_model(args.model, args.revision, args.device)
     digest = hashlib.sha256(model.config.to_json_string(use_diff=False).encode())
     for name, value in sorted(model.state_dict().items()):
         digest.update(name.encode() + value.float().cpu().numpy().tobytes())
@@ -191,45 +182,6 @@ def encode_photos(questions: Any, encoder: _Encoder, dim: int) -> None:
         else:
             questions.embedding[i] = vector
     questions.errors = errors if any(errors) else None
-
-
-def ahead(items: Iterator[Any], depth: int = 2) -> Iterator[Any]:
-    """The same items, made by a thread of their own a little ahead of whoever takes them."""
-    ready: queue.Queue = queue.Queue(maxsize=depth)
-    stopped = threading.Event()
-    end = object()
-
-    def put(item: Any) -> bool:
-        while not stopped.is_set():
-            try:
-                ready.put(item, timeout=0.1)
-                return True
-            except queue.Full:
-                continue
-        return False
-
-    def make() -> None:
-        try:
-            for item in items:
-                if not put((item, None)):
-                    return
-            put((end, None))
-        except BaseException as error:  # handed on to whoever takes the items
-            put((end, error))
-
-    thread = threading.Thread(target=make, daemon=True)
-    thread.start()
-    try:
-        while True:
-            item, error = ready.get()
-            if error is not None:
-                raise error
-            if item is end:
-                return
-            yield item
-    finally:
-        stopped.set()
-        thread.join()
 
 
 if __name__ == "__main__":

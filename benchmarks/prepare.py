@@ -1,6 +1,6 @@
 """How fast and in how much memory prepare_dataset.py works, against the plain way that a user would write.
 
-    python -m benchmarks.prepare [--rows 60000] [--pairs 3]
+    .venv/bin/python -m benchmarks.prepare [--rows 60000] [--pairs 3] [--million]
 
 The plain way: load_dataset("json"), map with base64.b64decode, filter by split, to_parquet; one config, where the
 command writes three. Both are whole processes, start included, taken in turn; the ratio is the median of pairs. Peak
@@ -8,15 +8,12 @@ memory is that of the command and its workers together, pages that they share co
 """
 
 import argparse
-import os
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
-from statistics import median
 
-ROOT = Path(__file__).resolve().parent.parent
+from benchmarks.measuring import note, run_whole
+from geograph_types.files import ROOT
 
 PLAIN = """
 import base64, sys
@@ -36,73 +33,40 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=60_000)
     parser.add_argument("--plain_rows", type=int, default=20_000, help="the plain way is slow")
     parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--million", action="store_true", help="memory at 1,000,000 rows, too (3 GB on the disk)")
     flags = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="geograph-bench-") as name:
         folder = Path(name)
-        few, some, many = (
-            write_rows(folder / f"{n}.jsonl", n) for n in (flags.plain_rows, flags.rows, 4 * flags.rows)
-        )
-        ratios, rates = [], []
+        few, some, many = (write_rows(folder, n) for n in (flags.plain_rows, flags.rows, 4 * flags.rows))
+        (folder / "plain").mkdir()
+        ratios, rates, growth = [], [], []
         for _ in range(flags.pairs):
-            seconds, _ = timed([sys.executable, "-c", PLAIN, str(few), str(plain_folder(folder))], folder)
-            plain = flags.plain_rows / seconds
-            seconds, memory = timed(prepare(some, folder), folder)
-            long_seconds, long_memory = timed(prepare(many, folder), folder)
-            rates.append(4 * flags.rows / long_seconds)
+            plain = flags.plain_rows / run_whole([sys.executable, "-c", PLAIN, few, folder / "plain"])[0]
+            _, memory, _ = run_whole(prepare(some, folder))
+            seconds, long_memory, _ = run_whole(prepare(many, folder))
+            rates.append(4 * flags.rows / seconds)
             ratios.append(rates[-1] / plain)
-            print(
-                f"plain {plain:,.0f} rows/s; prepare_dataset.py {flags.rows / seconds:,.0f} rows/s at {flags.rows:,}, "
-                f"{rates[-1]:,.0f} at {4 * flags.rows:,}: {ratios[-1]:.1f} times; without its start "
-                f"{3 * flags.rows / (long_seconds - seconds):,.0f} rows/s; "
-                f"peak {memory >> 20} and {long_memory >> 20} MiB ({long_memory / memory:.2f} times)"
-            )
-    print(f"median: {median(rates):,.0f} rows/s, {median(ratios):.1f} times the plain way (target 8)")
+            growth.append(long_memory / memory)
+        note("prepare, rows/s", rates, "rows/s", rows=4 * flags.rows)
+        note("prepare against the plain way", ratios, goal="≥ 12", rows=4 * flags.rows)
+        note("prepare, memory at four times the rows", growth, goal="≤ 1.10", MiB=long_memory >> 20)
+        if flags.million:
+            many.unlink()
+            _, most, _ = run_whole(prepare(write_rows(folder, 1_000_000), folder))
+            note("prepare, memory at 1,000,000 rows", [most / memory], goal="≤ 1.10", MiB=most >> 20)
 
 
-def write_rows(path: Path, count: int) -> Path:
+def write_rows(folder: Path, count: int) -> Path:
     from geograph_types.rows.synthetic import lines_of
 
+    path = folder / f"{count}.jsonl"
     with path.open("wb") as file:
         file.writelines(lines_of(f"synthetic:{count}"))
     return path
 
 
-def prepare(source: Path, folder: Path) -> list[str]:
-    output = str(folder / "geograph-types")
-    return [sys.executable, str(ROOT / "prepare_dataset.py"), "--source", str(source), "--output_dir", output]
-
-
-def plain_folder(folder: Path) -> Path:
-    (folder / "plain").mkdir(exist_ok=True)
-    return folder / "plain"
-
-
-def timed(command: list[str], folder: Path) -> tuple[float, int]:
-    """Seconds, and the peak of the memory (bytes) that a command and its children use."""
-    import psutil
-
-    cache = tempfile.mkdtemp(dir=folder)  # datasets must not find the rows of an earlier run in its cache
-    environment = os.environ | {"HF_HOME": cache, "HF_DATASETS_CACHE": cache, "HF_HUB_OFFLINE": "1"}
-    start, peak = time.perf_counter(), 0
-    process = psutil.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while process.poll() is None:
-        peak = max(peak, memory_of(process))
-        time.sleep(0.05)
-    if process.returncode:
-        raise SystemExit(f"{command[1]}: exit status {process.returncode}")
-    return time.perf_counter() - start, peak
-
-
-def memory_of(process) -> int:
-    import psutil
-
-    total = 0
-    try:
-        for one in [process, *process.children(recursive=True)]:
-            total += getattr(one.memory_full_info(), "pss", 0) or one.memory_info().rss
-    except psutil.Error:
-        pass  # it ended meanwhile
-    return total
+def prepare(source: Path, folder: Path) -> list:
+    return [sys.executable, ROOT / "prepare_dataset.py", "--source", source, "--output_dir", folder / "geograph-types"]
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """What all commands share: flags, errors that become one line and an exit status, progress."""
 
 import os
+import re
+import select
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,8 +11,14 @@ from typing import Any, NoReturn
 
 from tqdm import tqdm
 
+from geograph_types.files import ROOT
+from geograph_types.stopping import PATIENCE, Stopped, leave, say_stopped, stoppable
+
 # Set it to see the traceback behind an error's one line.
 TRACEBACK_VARIABLE = "GEOGRAPH_TRACEBACK"
+
+# Characters of one word of a message, and of the whole: libraries quote their input whole, a vector in base64 too.
+LONGEST_WORD, LONGEST_MESSAGE = 300, 1500
 
 
 class CommandError(Exception):
@@ -21,34 +29,59 @@ def parse_flags(*dataclasses: type, description: str, args: list[str] | None = N
     """Command line → one filled instance a dataclass; every flag is spelled with underscores.
 
     Wrong usage, a value that a dataclass's `__post_init__` refuses with a ValueError included, ends the
-    program with status 2 and argparse's one line.
+    program with status 2 and one line.
     """
-    from transformers import HfArgumentParser  # here, since worker processes import this file, too
+    from geograph_types.flags import parser_of
 
-    parser = HfArgumentParser(dataclasses, description=description.strip())
+    parser, filled = parser_of(dataclasses, description.strip())
     try:
-        return parser.parse_args_into_dataclasses(args, look_for_args_file=False)
+        return filled(args)
     except ValueError as error:
-        parser.error(_one_line(error))
+        parser.error(one_line(error))
 
 
-def run(main: Callable[[], None]) -> NoReturn:
-    """Runs a command's `main` and exits: 0 done, 1 failed with one line on stderr, 130 stopped by Ctrl-C."""
+def run(main: Callable[[], None], patience: float = PATIENCE) -> NoReturn:
+    """Runs a command's `main` and exits: 0 done, 1 failed with one line on stderr, 130, 143 or 129 stopped by Ctrl-C,
+    SIGTERM or SIGHUP.
+
+    Args:
+        patience: seconds that a stopped command may take for its own cleaning up.
+    """
+    try:
+        with stoppable(patience):
+            status = _status_of(main)
+    except Stopped as stop:  # between the last lines of `main` and here
+        say_stopped(stop.status)
+        status = stop.status
+    leave(status)
+
+
+def _status_of(main: Callable[[], None]) -> int:
     try:
         main()
         sys.stdout.flush()
-    except BrokenPipeError:  # the reader of our results went away, as `| head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
-    except KeyboardInterrupt:
-        print("\nstopped; finished work was kept", file=sys.stderr)
-        sys.exit(130)
-    except (CommandError, ValueError, OSError) as error:
+    except KeyboardInterrupt as stop:
+        status = getattr(stop, "status", 130)
+        say_stopped(status)
+        return status
+    except Exception as error:
+        if isinstance(error, BrokenPipeError) and _reader_left():
+            return 0
         if os.environ.get(TRACEBACK_VARIABLE):
             raise
-        print(f"{Path(sys.argv[0]).name}: error: {_one_line(error)}", file=sys.stderr)
-        sys.exit(1)
-    sys.exit(0)
+        print(f"{Path(sys.argv[0]).name}: error: {said_of(error)}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _reader_left() -> bool:
+    """Whether the reader of our results went away, as `| head` does; no other broken pipe is a success."""
+    output = select.poll()
+    output.register(sys.stdout.fileno(), select.POLLOUT)
+    if not any(what & (select.POLLERR | select.POLLHUP) for _, what in output.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True
 
 
 @contextmanager
@@ -57,7 +90,7 @@ def naming_flag(flag: str) -> Iterator[None]:
     try:
         yield
     except (CommandError, ValueError, OSError) as error:
-        raise CommandError(f"{_one_line(error)} ({flag})") from error
+        raise CommandError(f"{one_line(error)} ({flag})") from error
 
 
 def usage_error(message: str) -> NoReturn:
@@ -66,10 +99,43 @@ def usage_error(message: str) -> NoReturn:
     sys.exit(2)
 
 
-def _one_line(error: BaseException) -> str:
+def said_of(error: BaseException) -> str:
+    """Any exception as the one line that a command ends with."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate" in str(error):
+        return f"out of memory ({one_line(error)}); close other programs, or take smaller batches"
+    if isinstance(error, CommandError | ValueError | OSError | ImportError):
+        return one_line(error)
+    # What nobody foresaw: say where, so that it can be reported.
+    return f"{type(error).__name__}: {one_line(error)}{_where(error)}; {TRACEBACK_VARIABLE}=1 shows more"
+
+
+def _where(error: BaseException) -> str:
+    """ " at train.py, line 12", the innermost line of ours."""
+    found, trace = "", error.__traceback__
+    while trace is not None:
+        path = Path(trace.tb_frame.f_code.co_filename)
+        if path.is_relative_to(ROOT) and "site-packages" not in path.relative_to(ROOT).parts:
+            found = f" at {path.relative_to(ROOT)}, line {trace.tb_lineno}"
+        trace = trace.tb_next
+    return found
+
+
+def one_line(error: BaseException | str) -> str:
+    """What an exception says, in one line that a terminal can be shown: no control characters, long words cut."""
     if isinstance(error, OSError) and error.strerror and error.filename:
-        return f"{error.filename}: {error.strerror}"
-    return " ".join(str(error).split()) or type(error).__name__
+        name = error.filename
+        text = f"{os.fsdecode(name) if isinstance(name, bytes) else name}: {error.strerror}"
+    else:
+        text = str(error)
+    words = [_cut(word, LONGEST_WORD) for word in text.split()]
+    text = _cut(" ".join(words), LONGEST_MESSAGE) or type(error).__name__
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", lambda c: repr(c[0])[1:-1], text)
+
+
+def _cut(text: str, longest: int) -> str:
+    if len(text) <= longest:
+        return text
+    return f"{text[: longest * 2 // 3]}… ({len(text):,} characters) …{text[-(longest // 6) :]}"
 
 
 def progress(iterable=None, *, total: int | None = None, unit: str = "row", description: str | None = None) -> tqdm:
@@ -81,4 +147,4 @@ def progress(iterable=None, *, total: int | None = None, unit: str = "row", desc
 
 def say(message: str) -> None:
     """A line for the person at the terminal: stderr, clear of any bar."""
-    tqdm.write(message, file=sys.stderr)
+    tqdm.write(one_line(message), file=sys.stderr)

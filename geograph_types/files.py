@@ -9,11 +9,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 PACKAGE = Path(__file__).resolve().parent
 # The repository, or `site-packages`: the travelling files lie here in both.
 ROOT = PACKAGE.parent
 # Where an installed package keeps what lies at the repository's root (cards, config.json, the metric).
 INSTALLED = PACKAGE / "data"
+
+# How the name of a file ends that is not whole yet.
+TEMPORARY = ".tmp"
+_temporaries: set[Path] = set()
 
 
 def resource(name: str) -> Path:
@@ -27,15 +36,61 @@ def whole_file(path: str | Path, mode: str = "w") -> Iterator[IO]:
     """Opens a file that appears under its name only when the block ends without an error."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    remove_stale(path)
+    descriptor, temporary = _locked_temporary(path)
+    _temporaries.add(temporary)
     try:
         with open(descriptor, mode, encoding=None if "b" in mode else "utf-8") as file:
             yield file
-        Path(temporary).chmod(ordinary_mode())
-        Path(temporary).replace(path)
+            file.flush()
+            if fcntl is not None:  # still locked, so that nobody takes it for a stale one
+                _publish(temporary, path)
+        if fcntl is None:  # Windows renames no open file
+            _publish(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
+    finally:
+        _temporaries.discard(temporary)
+
+
+def _publish(temporary: Path, path: Path) -> None:
+    temporary.chmod(ordinary_mode())
+    temporary.replace(path)
+
+
+def _locked_temporary(path: Path) -> tuple[int, Path]:
+    """A new file beside `path`, locked while it is open: one that nobody has locked was left by a killed process."""
+    while True:
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=TEMPORARY, dir=path.parent)
+        if fcntl is None:
+            return descriptor, Path(name)
+        with contextlib.suppress(OSError):  # a file system without locks: nothing there is ever called stale
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with contextlib.suppress(OSError):
+            if os.stat(name).st_ino == os.fstat(descriptor).st_ino:  # noqa: PTH116
+                return descriptor, Path(name)
+        os.close(descriptor)  # another process took it for a stale one before it was locked
+
+
+def remove_stale(path: Path) -> None:
+    """Removes what killed processes left beside `path` while they wrote it."""
+    if fcntl is None:
+        return
+    with os.scandir(path.parent) as entries:
+        prefix = f".{path.name}."
+        left = [Path(e.path) for e in entries if e.name.startswith(prefix) and e.name.endswith(TEMPORARY)]
+    for file in left:
+        with contextlib.suppress(OSError), file.open("rb") as held:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file.unlink()
+
+
+def remove_temporaries() -> None:
+    """Removes what is being written now: for a process that is about to end at once."""
+    for file in list(_temporaries):
+        with contextlib.suppress(OSError):
+            file.unlink()
 
 
 def ordinary_mode() -> int:

@@ -90,3 +90,14 @@ def test_nobody_bends_the_path():
 def test_the_library_loads_nothing_by_itself():
     code = "import sys, geograph_types; sys.exit(bool({'torch', 'numpy', 'transformers'} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("entry", ["configuration_geograph", "modeling_geograph", "pipeline_geograph"])
+def test_entry_files_name_all_that_they_need(entry):
+    """transformers 5.4 copies what an entry file imports, and not what that file imports in its turn."""
+    reached, waiting = set(), [entry]
+    while waiting:
+        for other in ARROWS[waiting.pop()] - reached:
+            reached.add(other)
+            waiting.append(other)
+    assert reached - {entry} <= ARROWS[entry]

@@ -19,6 +19,8 @@ from tests.support.tiny_tower import make_tiny_tower
 
 BLOCK = re.compile(r"(<!-- not run -->\s*)?^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
+SHELL = re.compile(r"(<!-- not run -->\s*)?^```bash\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
 RUN_PAGES = """
 import json, linecache, sys, traceback
 for page, blocks in json.load(sys.stdin):
@@ -61,8 +63,13 @@ def make_official_checkpoint(model_dir: Path, file: Path) -> None:
 def place(tmp_path_factory):
     """Where a reader would be: the dataset, a trained model, a photo and an official checkpoint beside each other."""
     place = tmp_path_factory.mktemp("reader")
+    (place / "demo").mkdir()
     for name in ("geograph-types", "geograph-type-classifier"):
         (place / name).symlink_to(pushed().folder / name)
+        (place / "demo" / name).symlink_to(pushed().folder / name)
+    (place / "geograph_types").symlink_to(ROOT / "geograph_types")
+    (place / "predict.py").symlink_to(ROOT / "predict.py")
+    (place / ".venv").symlink_to(sys.prefix)
     landscape(320, 240).save(place / "photo.jpg")
     make_official_checkpoint(place / "geograph-type-classifier", place / "best_geograph_model.pth")
     make_tiny_tower(place / "tower")
@@ -93,11 +100,22 @@ def test_every_block_runs(place, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+def test_the_shell_lines_of_the_quick_start_run(place):
+    """Those that need neither a network nor minutes, in a clone after `make demo`."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    lines = "".join(m[2] for m in SHELL.finditer(text) if not m[1])
+    assert "predict.py" in lines
+    done = subprocess.run(["bash", "-ec", lines], cwd=place, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (place / "demo" / "answers.parquet").is_file()
+
+
 @pytest.mark.parametrize(
     "page", ["README.md", "model_card.md", "dataset_card.md", "geograph_types/space/space_card.md"]
 )
 def test_no_block_is_left_out_without_a_reason(page):
     """`not run` is for what needs a network or hours; most of a page must run."""
     text = (ROOT / page).read_text(encoding="utf-8")
-    left_out = text.count("<!-- not run -->")
-    assert left_out <= max(1, len(BLOCK.findall(text)) // 3), f"{left_out} blocks of {page} are left out"
+    blocks = BLOCK.findall(text)
+    left_out = sum(bool(mark) for mark, _ in blocks)
+    assert left_out <= max(1, len(blocks) // 3), f"{left_out} blocks of {page} are left out"

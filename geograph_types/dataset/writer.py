@@ -5,9 +5,7 @@
 
 import json
 import shutil
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
@@ -16,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from geograph_types.dataset.folder import CONFIGS
+from geograph_types.prefetch import Background
 from geograph_types.rows.fields import DISTANCES, EMBEDDING_DIM, TAGS, SourceRows
 from geograph_types.rows.sources import SPLITS
 
@@ -95,7 +94,7 @@ def open_writer(path: Path, arrow: pa.Schema) -> pq.ParquetWriter:
 class SplitWriter:
     """One split of one config: rows arrive, row groups leave, a file a shard."""
 
-    def __init__(self, folder: Path, split: str, synthetic: bool, background: "Background"):
+    def __init__(self, folder: Path, split: str, synthetic: bool, background: Background):
         self.folder, self.split, self.synthetic, self.background = folder, split, synthetic, background
         self.paths: list[Path] = []
         self.titled: list[bool] = []
@@ -146,35 +145,12 @@ class SplitWriter:
             self._writer, self._in_shard = None, 0
 
 
-class Background:
-    """A thread that does one thing after another, with no more than a few waiting."""
-
-    def __init__(self):
-        self._pool = ThreadPoolExecutor(1)
-        self._waiting: deque[Future] = deque()
-
-    def run(self, function, *args) -> None:
-        """Raises what an earlier one raised."""
-        while len(self._waiting) > WRITES_WAITING:
-            self._waiting.popleft().result()
-        self._waiting.append(self._pool.submit(function, *args))
-
-    def __enter__(self) -> "Background":
-        return self
-
-    def __exit__(self, kind, *error) -> None:
-        self._pool.shutdown(cancel_futures=kind is not None)
-        if kind is None:
-            for job in self._waiting:
-                job.result()
-
-
 class DatasetWriter:
     """Writes `large` while rows arrive; `finish` makes the smaller configs and gives all files their names."""
 
     def __init__(self, folder: Path, synthetic: bool):
         self.folder, self.synthetic, self.with_title = folder, synthetic, False
-        self._background = Background()
+        self._background = Background(WRITES_WAITING)
         self._large = self._splits("large", self._background)
 
     def __enter__(self) -> "DatasetWriter":
@@ -212,7 +188,7 @@ class DatasetWriter:
         for writer in self._large:
             self._add_titles(writer)
         smaller = [config for config in CONFIGS if config != "large"]
-        with Background() as background:
+        with Background(WRITES_WAITING) as background:
             writers = {config: self._splits(config, background) for config in smaller}
             for index, large in enumerate(self._large):
                 keep = {config: chosen[config][split == index] for config in smaller}
@@ -237,7 +213,7 @@ class DatasetWriter:
             if titled == self.with_title:
                 continue
             untitled = path.rename(path.with_suffix(".untitled"))
-            with Background() as background:
+            with Background(WRITES_WAITING) as background:
                 again = SplitWriter(path.parent, writer.split, self.synthetic, background)
                 again.paths = writer.paths[: writer.paths.index(path)]  # so that it takes the same name
                 again.titled = [True] * len(again.paths)

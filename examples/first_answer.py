@@ -1,24 +1,25 @@
 """The last step of `make demo`: loads the trained model as users do, and tells the types of one test photo.
 
-python demo.py FOLDER    (the folder that `make demo` filled)
+python examples/first_answer.py FOLDER    (the folder that `make demo` filled)
 """
 
-import sys
+import argparse
 from pathlib import Path
-
-from geograph_types import cli
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", nargs="?", default="demo", type=Path, help="what `make demo` filled")
+    folder = parser.parse_args().folder
+    if not (folder / "geograph-type-classifier" / "model.safetensors").is_file():
+        parser.exit(1, f"{folder}: no trained model in it; `make demo` makes one\n")
+
     import torch
     from datasets import load_dataset
     from transformers import AutoModel, pipeline
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "demo")
-    if not (folder / "geograph-type-classifier" / "model.safetensors").is_file():
-        raise cli.CommandError(f"{folder}: no trained model in it; `make demo` makes one")
     row = load_dataset(str(folder / "geograph-types"), "small", split="test")[0]
 
     model = AutoModel.from_pretrained(folder / "geograph-type-classifier", trust_remote_code=True)
@@ -41,4 +42,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    main()
