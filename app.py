@@ -14,6 +14,8 @@ from geograph_types import cli
 
 HERE = Path(__file__).resolve().parent
 MODEL_FOLDER = "model"
+# Names the folder for uploads in the place of the system's memory or temporary folder.
+UPLOADS = "GEOGRAPH_SPACE_UPLOADS"
 # Read when the libraries are imported: nothing is reported to anyone, little is remembered of past calls, and a Hub
 # that does not answer keeps no visitor waiting.
 SETTINGS = {
@@ -41,7 +43,7 @@ def main() -> None:
     from geograph_types.space.uploads import Uploads
 
     space = SpaceModel(name, args.vision_model)
-    uploads = Uploads()
+    uploads = Uploads([Path(os.environ[UPLOADS])] if os.environ.get(UPLOADS) else None)
     try:
         os.environ["GRADIO_TEMP_DIR"] = str(uploads.folder)
         from geograph_types.space import page, server

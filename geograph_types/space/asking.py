@@ -102,19 +102,21 @@ def question_of_row(text: Any, dim: int, distance: Any = "", subject: Any = "", 
     """
     row = _json_object(text)
     embedding = vector_of(row, dim)
+    typed = read_distance(distance)
     given = row.get("distance", UNKNOWN_DISTANCE)
     unknown = isinstance(given, str) and given.strip().lower() == "unknown"
     if unknown:
-        given = read_distance(distance)
-        given = UNKNOWN_DISTANCE if given is None and "distance" in row else given
+        given = UNKNOWN_DISTANCE if typed is None and "distance" in row else typed
     else:
         given = 0.0 if given is None or given == "" else read_distance(given, "row")
     question = Question(given, embedding=embedding)
     for name, typed in (("subject", subject), ("viewpoint", viewpoint)):
         own = row.get(name)
         setattr(question, name, read_place("row" if own else name, own or typed))
-    if unknown and not str(distance or "").strip() and question.subject and question.viewpoint:
+    if unknown and typed is None and question.subject and question.viewpoint:
         question.distance = None  # the points say it
+    if not unknown and typed is not None and bucket_of(typed) != question.bucket:
+        question.notes.append("the row's own distance counts, not the one typed")
     if isinstance(row.get("gridimage_id"), int) and not isinstance(row["gridimage_id"], bool):
         question.which = {"gridimage_id": row["gridimage_id"]}
     question.notes += contradictions(question)
@@ -216,7 +218,7 @@ def vector_of(row: dict[str, Any], dim: int) -> np.ndarray:
     """The embedding of a row: base64 or a list of numbers, as `embeddings` or `embedding` → float32 [dim]."""
     import pybase64
 
-    value = row.get("embeddings", row.get("embedding"))
+    value = row.get("embedding", row.get("embeddings"))
     if value is None:
         raise Mistake("row", "This row has no embedding: it needs “embeddings” (base64) or “embedding” (numbers).")
     try:

@@ -90,8 +90,9 @@ def _row(item: dict, picture: str | None) -> str:
         said, scores = f'<span class="gt-note">{escape(item["error"])}</span>', ""
     else:
         note = f'<span class="gt-note">{escape(item["note"])}</span>' if item["note"] else ""
-        by = ' <span class="gt-of">(from the coordinates)</span>' if item["cross_grid"] == "geometry" else ""
-        said = f"<strong>{escape(', '.join(item['types']))}</strong>{by}{note}"
+        types = ", ".join(item["types"])
+        by = " (from the coordinates)" if item["cross_grid"] == "geometry" else ""
+        said = f"<strong>{escape(types.replace('Cross Grid', f'Cross Grid{by}', 1))}</strong>{note}"
         scores = escape("; ".join(f"{n} {percent(p)}" for n, p in list(item["scores"].items())[:3]))
     return f'<tr><th scope="row">{image}<span>{name}</span></th><td>{said}</td><td class="gt-wide">{scores}</td></tr>'
 

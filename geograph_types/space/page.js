@@ -121,6 +121,8 @@
     if (event.target.id === "gt-distance") slide(event.target, Number(event.target.value));
   });
   document.addEventListener("click", (event) => {
+    const press = event.target.closest?.("[data-press]");
+    if (press) box(press.dataset.press)?.click();
     const whole = event.target.matches?.(".gt-back") && event.target.closest("[data-own]");
     if (whole) { const slider = whole.querySelector("#gt-distance"); slide(slider, Number(whole.dataset.own)); slider.focus(); }
   });

@@ -13,12 +13,11 @@ from geograph_types.space.answering import Answering
 from geograph_types.space.fields import EXAMPLES, Field, Photo, Photos, Row
 from geograph_types.space.many import MAX_PHOTOS
 from geograph_types.space.model import SpaceModel
-from geograph_types.space.uploads import MIB, Uploads
+from geograph_types.space.uploads import MIB, QUEUE_SIZE, Uploads
 
 HERE = Path(__file__).resolve().parent
 TITLE = "Geograph types of a photo"
 ABOUT = "Drop a photo of Britain or Ireland and see which Geograph types suit it, and why."
-QUEUE_SIZE = 32
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 SCRIPT: dict[str, Any] = PRIVATE | {"fn": None, "queue": False}
 
@@ -72,8 +71,10 @@ def photo_part(part: SimpleNamespace) -> None:
                 label="Photo", type="filepath", image_mode=None, sources=["upload", "clipboard"], height=260,
                 elem_id="photo", buttons=[], placeholder="Drop a photo here, or choose one",
             )  # fmt: skip
-            with gr.Row(elem_id="examples"):
-                part.examples = [(gr.Button(e["label"], icon=str(EXAMPLES / e["file"])), e) for e in examples()]
+            gr.HTML(example_buttons(), elem_id="examples", padding=False)
+            part.examples = [
+                (gr.Button(visible="hidden", elem_id=f"example-{i}"), e) for i, e in enumerate(examples())
+            ]
         with gr.Tab("An embedding") as part.row_tab:
             part.row = Field(
                 label="One row of the dataset or its source, as JSON", lines=5, max_lines=8, elem_id="row",
@@ -182,6 +183,14 @@ def for_programs(part: SimpleNamespace, answering: Answering) -> None:
     photo.click(answering.classify, inputs, result, api_name="classify")
     whole = Row(label="One row of the dataset or its source", visible=False)
     row.click(answering.classify_embedding, [whole], result, api_name="classify_embedding")
+
+
+def example_buttons() -> str:
+    """The examples with their pictures; page.js presses the hidden button of each."""
+    return '<div class="gt gt-examples">' + "".join(
+        f'<button type="button" data-press="example-{i}"><img src="examples/{e["file"]}" alt="">{escape(e["label"])}</button>'
+        for i, e in enumerate(examples())
+    ) + "</div>"  # fmt: skip
 
 
 def nothing_yet() -> str:

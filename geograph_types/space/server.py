@@ -14,13 +14,13 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
 from geograph_types.space import page as pages
-from geograph_types.space.fields import EXAMPLES, NO_ADDRESSES, Site
+from geograph_types.space.fields import EXAMPLES, Site
 from geograph_types.space.theme import theme
-from geograph_types.space.uploads import MIB, Uploads
+from geograph_types.space.uploads import MIB, QUEUE_SIZE, Uploads
 
 # Visitors of whom Gradio remembers something at once: each keeps memory.
 SESSIONS = 50
-BUSY = f"Many people are asking just now: {pages.QUEUE_SIZE} questions wait already. Please try again in a minute."
+BUSY = f"Many people are asking just now: {QUEUE_SIZE} questions wait already. Please try again in a minute."
 # What the API's fields are where a call leaves them out.
 DEFAULTS = {"classify": [None, "", "", ""], "classify_embedding": [""]}
 MAX_BODY = MIB
@@ -114,8 +114,9 @@ class OwnWords:
         except ValueError as error:
             sentence = "The call's body is not JSON." if isinstance(error, json.JSONDecodeError) else str(error)
             return await _say(send, 422, sentence)
-        headers = [(k, v) for k, v in scope["headers"] if k != b"content-length"]
-        scope = scope | {"headers": [*headers, (b"content-length", str(len(body)).encode())]}
+        headers = [(k, v) for k, v in scope["headers"] if k not in (b"content-length", b"content-type")]
+        headers += [(b"content-length", str(len(body)).encode()), (b"content-type", b"application/json")]
+        scope = scope | {"headers": headers}
         sent = False
 
         async def again() -> dict:
@@ -148,20 +149,15 @@ def _filled(body: Any, name: str | None, version: str | None, folder: Path) -> A
         body = {**({"photo": None} if name == "classify" else {"row": ""}), **body}
     for value in data:
         for file in value if isinstance(value, list) else [value]:
-            _check_file(file, folder)
+            if isinstance(file, dict) and "path" in file:
+                file["path"] = _uploaded_here(str(file["path"]), folder)
     return body
 
 
-def _check_file(file: Any, folder: Path) -> None:
-    """Only what was uploaded here, and this page's own examples."""
-    if not isinstance(file, dict) or "path" not in file:
-        return
-    path = str(file["path"])
-    if "://" in path:
-        if "/examples/" not in path:
-            raise ValueError(NO_ADDRESSES)
-    elif folder not in Path(os.path.abspath(path)).parents:  # noqa: PTH100 (no link is followed)
-        raise ValueError("A photo is uploaded first, and then named as the upload's answer names it.")
+def _uploaded_here(path: str, folder: Path) -> str:
+    """A path in the folder of uploads, or an address, as it is: addresses are refused later. Else an address that is."""
+    inside = folder in Path(os.path.abspath(path)).parents  # noqa: PTH100 (no link is followed)
+    return path if inside or re.match(r"https?://", path) else "http://refused.invalid/"
 
 
 def _address(scope: dict) -> str:

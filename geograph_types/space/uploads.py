@@ -21,6 +21,7 @@ TOTAL_LIMIT = 256 * MIB  # of all of them, where the room is
 # Memory is used only where that leaves most of it free: Docker gives 64 MiB unless told otherwise.
 SHARE_OF_FREE = 1 / 4
 KEPT = 30 * 60  # seconds
+QUEUE_SIZE = 32  # questions that wait; the next is told to come again
 LOCK = "lock"
 
 
