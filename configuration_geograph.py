@@ -1,8 +1,17 @@
 """The configuration of a Geograph type classifier."""
 
 import math
+from typing import Any
 
-from transformers import PreTrainedConfig
+try:
+    from transformers import PreTrainedConfig
+except ImportError:
+    import transformers
+
+    raise ImportError(
+        f"the Geograph type classifier needs transformers 5.0 or newer, found {transformers.__version__}; "
+        "pip install -U transformers"
+    ) from None
 
 try:
     from .names_geograph import (
@@ -38,6 +47,11 @@ __all__ = [
 ]
 
 
+# No layer of a classifier of a few types is wider, and no such model larger: whoever asks for more mistyped.
+WIDEST = 65_536
+MOST_WEIGHTS = 500_000_000
+
+
 class GeographConfig(PreTrainedConfig):
     """Everything that makes one classifier differ from another.
 
@@ -59,6 +73,8 @@ class GeographConfig(PreTrainedConfig):
     """
 
     model_type = "geograph"
+    # So that a saved folder holds this file, and its config.json says where the class is.
+    _auto_class = "AutoConfig"
 
     def __init__(
         self,
@@ -76,7 +92,7 @@ class GeographConfig(PreTrainedConfig):
         **kwargs,
     ):
         if classes is not None and not isinstance(classes, list | tuple):
-            raise ValueError(f"classes must be a list of names, got {classes!r}")
+            raise ValueError(f"classes must be a list of names, got {_short(classes)}")
         self.classes = list(CLASSES if classes is None else classes)
         self.num_distance_buckets = num_distance_buckets
         self.embedding_dim = embedding_dim
@@ -84,7 +100,7 @@ class GeographConfig(PreTrainedConfig):
         self.hidden_dim = hidden_dim
         self.dropout = dropout
         if thresholds is not None and not isinstance(thresholds, list | tuple):
-            raise ValueError(f"thresholds must be {len(self.classes)} numbers, one a class, got {thresholds!r}")
+            raise ValueError(f"thresholds must be {len(self.classes)} numbers, one a class, got {_short(thresholds)}")
         self.thresholds = [0.5] * len(self.classes) if thresholds is None else list(thresholds)
         self.vision_model = vision_model
         self.vision_model_revision = vision_model_revision
@@ -95,25 +111,75 @@ class GeographConfig(PreTrainedConfig):
         kwargs["label2id"] = {name: i for i, name in enumerate(self.classes)}
         kwargs["problem_type"] = "multi_label_classification"
         super().__init__(**kwargs)
-        self._check()
+        self.check()
 
-    def _check(self):
-        if len(set(self.classes)) != len(self.classes) or not self.classes:
-            raise ValueError(f"classes must be different names, got {self.classes!r}")
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs):
+        """As `PreTrainedConfig.from_dict`, but values given beside the dictionary are checked as its own are.
+
+        Other classes without thresholds of their own start with 0.5 each: the old ones belong to the old classes.
+        """
+        own = {name: kwargs.pop(name) for name in FIELDS if name in kwargs}
+        if "classes" in own and "thresholds" not in own:
+            own["thresholds"] = None
+        return super().from_dict(config_dict | own, **kwargs)
+
+    def save_pretrained(self, *args, **kwargs):
+        """As `PreTrainedConfig.save_pretrained`; values that were changed since are checked."""
+        self.check()
+        super().save_pretrained(*args, **kwargs)
+
+    def check(self) -> None:
+        """Raises ValueError for a value that no classifier can have: a line that names it."""
+        names = self.classes
+        if not names or not all(isinstance(n, str) and n.strip() for n in names) or len(set(names)) != len(names):
+            raise ValueError(f"classes must be different names, got {_short(names)}")
         for name in ("num_distance_buckets", "embedding_dim", "distance_embedding_dim", "hidden_dim"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+            value, least = getattr(self, name), 2 if name == "num_distance_buckets" else 1
+            if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= WIDEST:
+                raise ValueError(f"{name} must be a whole number of at least {least}, at most {WIDEST}, got {value!r}")
+        inputs = self.embedding_dim + self.distance_embedding_dim
+        weights = self.num_distance_buckets * self.distance_embedding_dim + self.hidden_dim * (inputs + len(names))
+        if weights > MOST_WEIGHTS:
+            raise ValueError(
+                f"embedding_dim and hidden_dim ask for {weights:,} weights, expected {MOST_WEIGHTS:,} at most"
+            )
         if not _is_number(self.dropout) or not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be at least 0 and below 1, got {self.dropout!r}")
-        if len(self.thresholds) != len(self.classes):
-            raise ValueError(
-                f"thresholds must be {len(self.classes)} numbers, one a class, got {len(self.thresholds)}"
-            )
+        if not isinstance(self.thresholds, list | tuple) or len(self.thresholds) != len(names):
+            raise ValueError(f"thresholds must be {len(names)} numbers, one a class, got {_short(self.thresholds)}")
         if not all(_is_number(t) and 0 <= t <= 1 for t in self.thresholds):
-            raise ValueError(f"thresholds must lie between 0 and 1, got {self.thresholds!r}")
+            raise ValueError(f"thresholds must lie between 0 and 1, got {_short(self.thresholds)}")
         if not _is_number(self.cross_far_min_distance) or self.cross_far_min_distance < 0:
             raise ValueError(f"cross_far_min_distance must be metres, 0 or more, got {self.cross_far_min_distance!r}")
+        if not isinstance(self.vision_model, str) or not self.vision_model.strip():
+            raise ValueError(f"vision_model must be a Hub id or a folder, got {self.vision_model!r}")
+        if not isinstance(self.vision_model_revision, str | None):
+            raise ValueError(f"vision_model_revision must be a commit or null, got {self.vision_model_revision!r}")
+        if not isinstance(self.synthetic, bool):
+            raise ValueError(f"synthetic must be true or false, got {self.synthetic!r}")
+
+
+# What a GeographConfig holds besides transformers' own.
+FIELDS = (
+    "classes",
+    "num_distance_buckets",
+    "embedding_dim",
+    "distance_embedding_dim",
+    "hidden_dim",
+    "dropout",
+    "thresholds",
+    "vision_model",
+    "vision_model_revision",
+    "cross_far_min_distance",
+    "synthetic",
+)
+
+
+def _short(value: object) -> str:
+    """A value for a message, whatever its length."""
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:100]}…"
 
 
 def _is_number(value) -> bool:

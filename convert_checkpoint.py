@@ -20,8 +20,6 @@ VERSIONS = {
     "v2.3": "e720cc96f844980918c2e6b6cbef52e549a137b128d03d7317efe2dfc17f6dd3",
 }
 ADDRESS = f"https://raw.githubusercontent.com/{REPOSITORY}/{COMMIT}/best_geograph_model_{{version}}.pth"
-# The official training: Cross Grid counted as Cross Far only beyond this.
-OFFICIAL_CROSS_FAR = 256
 
 
 @dataclass
@@ -81,8 +79,6 @@ def convert(path: Path, output: Path, version: str | None) -> None:
 
     logging.disable_progress_bar()
     model, checkpoint = GeographModel.load_checkpoint(path)
-    if version:
-        model.config.cross_far_min_distance = OFFICIAL_CROSS_FAR
     save_model_repository(model, output)
     what = f"the official {version}" if version else f"`{path.name}`, a checkpoint in the official format"
     epoch = checkpoint.get("epoch")

@@ -1,5 +1,6 @@
-"""The classifier: a photo's CLIP embedding and its distance bucket in, seven logits out."""
+"""The classifier: a photo's CLIP embedding and its distance bucket in, a logit a class out."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,12 +13,12 @@ from transformers.utils import ModelOutput
 
 try:
     from .configuration_geograph import GeographConfig
-    from .names_geograph import CLASSES
+    from .names_geograph import CLASSES, OFFICIAL_FAR, TASK
 except ImportError:
     if __package__:  # a library that is missing or too old says so itself
         raise
     from configuration_geograph import GeographConfig
-    from names_geograph import CLASSES
+    from names_geograph import CLASSES, OFFICIAL_FAR, TASK
 
 
 def weighted_bce(logits: torch.Tensor, labels: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:
@@ -32,7 +33,7 @@ def weighted_bce(logits: torch.Tensor, labels: torch.Tensor, weight: torch.Tenso
 
 @dataclass
 class GeographOutput(ModelOutput):
-    """`loss`: scalar, when labels were given. `logits`: [B, 7], in the order of `config.classes`."""
+    """`loss`: scalar, when labels were given. `logits`: [B, C], in the order of `config.classes`."""
 
     loss: torch.FloatTensor | None = None
     logits: torch.FloatTensor | None = None
@@ -44,6 +45,8 @@ class GeographModel(PreTrainedModel):
     config_class = GeographConfig
     base_model_prefix = ""
     main_input_name = "embedding"
+    # So that a saved folder holds this file and all that it imports.
+    _auto_class = "AutoModel"
     # Trainer would skip its division by the accumulation steps otherwise.
     accepts_loss_kwargs = False
 
@@ -78,9 +81,9 @@ class GeographModel(PreTrainedModel):
         """Logits, and with `labels` the weighted loss.
 
         Args:
-            embedding: float [B, 512], projected CLIP image features, **not** normalised.
-            distance: int [B], bucket indices 0 to 22 (22: not known).
-            labels: float [B, 7], 1 where the class applies.
+            embedding: float [B, D], projected CLIP image features (D 512 for ViT-B/32), **not** normalised.
+            distance: int [B], bucket indices, the last of `config.num_distance_buckets` for not known (22 of 23).
+            labels: float [B, C], 1 where the class applies.
             weight: float [B], how far to trust each row's labels.
 
         Raises:
@@ -132,12 +135,39 @@ class GeographModel(PreTrainedModel):
             raise ValueError(f"{name}: its weights lack {', '.join(missing)}")
         return (model, loading) if output_loading_info else model
 
+    def save_pretrained(self, save_directory: str | os.PathLike, *args, **kwargs) -> None:
+        """As `PreTrainedModel.save_pretrained`; the folder is then whole: its pipeline works, too.
+
+        transformers copies this file and what it imports (`as_pipeline` imports the pipeline); what it does not do is
+        to say in config.json where the pipeline is, and to let others read the weights.
+        """
+        self.config.check()
+        self.config.custom_pipelines = {TASK: {"impl": "pipeline_geograph.GeographPipeline", "pt": ["AutoModel"]}}
+        self.config.auto_map = {"AutoConfig": "configuration_geograph.GeographConfig"}
+        super().save_pretrained(save_directory, *args, **kwargs)
+        mask = os.umask(0)
+        os.umask(mask)
+        for path in Path(save_directory).glob("*.safetensors"):  # safetensors writes them for the owner alone
+            path.chmod(0o666 & ~mask)
+
+    def as_pipeline(self, **kwargs):
+        """This model as a `GeographPipeline`: photos or embeddings in, types out. Arguments as the pipeline's."""
+        try:
+            from .pipeline_geograph import GeographPipeline
+        except ImportError:
+            if __package__:  # a library that is missing or too old says so itself
+                raise
+            from pipeline_geograph import GeographPipeline
+        return GeographPipeline(self, **kwargs)
+
     @classmethod
     def load_checkpoint(cls, path: str | Path) -> tuple["GeographModel", dict]:
         """An official `.pth` file → the model in evaluation mode, and the checkpoint as it was read.
 
+        Its config says what the official training did: Cross Grid counted as Cross Far only beyond 256 m.
+
         Raises:
-            ValueError: a file that is not an official checkpoint. OSError: a file that cannot be read.
+            ValueError: a file that is not an official checkpoint, or holds NaN. OSError: a file that cannot be read.
         """
         try:
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
@@ -152,7 +182,7 @@ class GeographModel(PreTrainedModel):
         if list(checkpoint.get("classes", CLASSES)) != CLASSES:
             raise ValueError(f"{path}: its classes are {checkpoint['classes']}, expected {CLASSES}")
         state = dict(checkpoint["model_state_dict"])
-        config = GeographConfig()
+        config = GeographConfig(cross_far_min_distance=OFFICIAL_FAR)
         if "dist_emb.weight" in state:  # 24 rows in the official files; the last is never used
             state["dist_emb.weight"] = state["dist_emb.weight"][: config.num_distance_buckets]
         model = cls(config)
@@ -161,6 +191,9 @@ class GeographModel(PreTrainedModel):
         if found != expected:
             odd = sorted(name for name in expected | found if expected.get(name) != found.get(name))[0]
             raise ValueError(f"{path}: {odd} has shape {found.get(odd)}, expected {expected.get(odd)}")
+        for name, value in state.items():
+            if not value.isfinite().all():
+                raise ValueError(f"{path}: {name} holds NaN or infinity; fetch it again")
         model.load_state_dict(state)
         return model.eval(), checkpoint
 

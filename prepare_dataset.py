@@ -103,7 +103,8 @@ def build(args: PrepareArguments, folder: Path, pool: ParserPool) -> tuple[dict,
 
 def is_made_up(source: str) -> bool:
     """Whether a source's rows are synthetic: made here, or Parquet that says so of itself."""
-    from geograph_types.rows.sources import is_synthetic, local_path
+    from geograph_types.rows.parquet import is_synthetic
+    from geograph_types.rows.sources import local_path
 
     if source.startswith("synthetic:"):
         return True

@@ -22,13 +22,15 @@ from configuration_geograph import GeographConfig
 from geograph_types import cli
 from geograph_types.evaluation.statistics import calibration_error, f1_of, f1_parts, wrong_distances
 from geograph_types.files import ROOT
-from geograph_types.rows.fields import Rows, read_parquet
+from geograph_types.rows.fields import Rows
+from geograph_types.rows.parquet import read_parquet
 from geograph_types.rows.sources import dataset_files
 from geograph_types.training.calibration import fit_calibration, fold_into_last_layer, tune_thresholds
+from geograph_types.training.distances import hide_distances, scramble_cross_far, shuffle_distances
 from geograph_types.training.label_noise import noise_factor
-from geograph_types.training.labels import hide_distances, scramble_cross_far, shuffle_distances, training_targets
+from geograph_types.training.labels import training_targets
 from modeling_geograph import GeographModel
-from names_geograph import UNKNOWN_BUCKET
+from names_geograph import CLASSES, UNKNOWN_BUCKET
 
 FOLDS = 2
 
@@ -123,7 +125,8 @@ def fit(train: Rows, validation: Rows, seed: int, setting: Setting = OURS, facto
     for _ in range(20 if setting.cosine else 50):
         model.train()
         bucket = hide_distances(train.distance, setting.hide, generator)
-        bucket = scramble_cross_far(bucket, training_targets(train.tags, train.distance), setting.scramble, generator)
+        far = training_targets(train.tags, train.distance)[:, CLASSES.index("Cross Far")] > 0
+        bucket = scramble_cross_far(bucket, far, setting.scramble, generator)
         bucket = torch.from_numpy(shuffle_distances(bucket, setting.shuffle, generator).astype(np.int32))
         for index in torch.randperm(len(x)).split(setting.batch):
             optimizer.zero_grad()

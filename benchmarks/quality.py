@@ -35,7 +35,7 @@ from geograph_types.evaluation.statistics import (
 )
 from geograph_types.files import ROOT, whole_file
 from geograph_types.inference import probabilities_of
-from geograph_types.rows.fields import read_parquet
+from geograph_types.rows.parquet import read_parquet
 from geograph_types.rows.sources import dataset_files
 from geograph_types.training.labels import training_targets
 

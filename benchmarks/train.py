@@ -19,7 +19,11 @@ import torch
 
 from configuration_geograph import GeographConfig
 from geograph_types.rows.fields import Rows
-from geograph_types.training.trainer import GeographTrainer, GeographTrainingArguments, LabelArguments, memory_rows
+from geograph_types.training.arguments import LabelArguments
+from geograph_types.training.data import TrainingData
+from geograph_types.training.memory_rows import MemoryRows
+from geograph_types.training.trainer import GeographTrainer
+from geograph_types.training.training_arguments import GeographTrainingArguments
 from modeling_geograph import GeographModel, weighted_bce
 
 BATCH = 1024
@@ -73,7 +77,7 @@ def main() -> None:
     parser.add_argument("--distance_dropout", type=float, default=0.0, help="so much more than the bare loop does")
     flags = parser.parse_args()
     labels = LabelArguments(distance_dropout=flags.distance_dropout)
-    dataset = memory_rows(made_rows(flags.rows), labels, training=True, seed=0)
+    dataset = MemoryRows(TrainingData.of(made_rows(flags.rows), GeographConfig(), labels), training=True, seed=0)
     with tempfile.TemporaryDirectory(prefix="geograph-bench-") as folder:
         bare(dataset, 1, flags.bf16), ours(dataset, 1, flags.bf16, folder)  # warm
         pairs = []

@@ -26,6 +26,7 @@ BELOW = {
     "evaluation": {"rows", "hub", "dataset", "training"},
     "prediction": {"rows", "hub", "dataset"},
     "labelling": {"rows", "hub", "prediction"},
+    "export": {"rows", "hub"},
     "search": {"rows", "hub", "dataset", "prediction", "training"},
     "space": {"rows", "hub", "prediction"},
 }

@@ -10,8 +10,8 @@ import numpy as np
 from geograph_types.dataset.folder import CONFIGS, RARE_MINIMUM
 from geograph_types.dataset.writer import features
 from geograph_types.files import resource
-from geograph_types.rows.fields import TAGS
-from geograph_types.rows.sources import SPLITS
+from geograph_types.rows.splits import SPLITS
+from names_geograph import TAGS
 
 TEMPLATE = resource("dataset_card.md")
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from geograph_types.cli import CommandError
-from geograph_types.rows.fields import NO_SPLIT, Rejected, SourceRows, keep, splitmix64
-from geograph_types.rows.sources import SPLITS
+from geograph_types.rows.fields import Rejected, SourceRows, keep
+from geograph_types.rows.splits import SPLITS, split_of_ids, splitmix64
 
 CONFIGS = ("small", "medium", "large")
 
@@ -19,8 +19,7 @@ RARE_MINIMUM = 32  # rows of each tag that every split of `small` keeps, or all 
 
 def splits_of(block: SourceRows) -> np.ndarray:
     """The split of each row, int8 [n]: the official one, or by `splitmix64(id) % 10` (0 to 7 train, 8, 9)."""
-    bucket = (splitmix64(block.gridimage_id) % np.uint64(10)).astype(np.int8)
-    return np.where(block.split == NO_SPLIT, np.clip(bucket - 7, 0, 2), block.split).astype(np.int8)
+    return split_of_ids(block.gridimage_id, block.split)
 
 
 def select(ids: np.ndarray, tags: np.ndarray, split: np.ndarray, small: int, medium: int) -> dict[str, np.ndarray]:

@@ -15,8 +15,10 @@ import pyarrow.parquet as pq
 
 from geograph_types.dataset.folder import CONFIGS
 from geograph_types.prefetch import Background
-from geograph_types.rows.fields import DISTANCES, EMBEDDING_DIM, TAGS, SourceRows
-from geograph_types.rows.sources import SPLITS
+from geograph_types.rows.fields import SourceRows
+from geograph_types.rows.splits import SPLITS
+from names_geograph import EMBEDDING_DIM, TAGS
+from row_geograph import DISTANCES
 
 ROW_GROUP_ROWS = 4096  # 8 MB of embeddings: well under the viewer's limits, and little to hold in memory
 SHARD_ROWS = 200_000  # about 410 MB a file

@@ -1,7 +1,9 @@
 """What can be had without training: the floor that a model must be above.
 
-Each returns probabilities [N, 7] for the rows to judge.
+Each returns probabilities [N, C] for the rows to judge.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -18,13 +20,15 @@ PROMPTS = {
     "Inside": "a photo taken inside a building or a cave",
     "From Drone": "a photo looking down from a drone",
 }
+# For classes that a model has besides.
+OTHER_PROMPT = "a photo of the type {}"
 # CLIP's learnt temperature (Radford et al., 2021).
 LOGIT_SCALE = 100.0
 
 
 def most_frequent(targets: np.ndarray, rows: int) -> np.ndarray:
     """The most frequent class of the training rows, for every photo."""
-    answer = np.zeros((rows, len(CLASSES)), dtype=np.float32)
+    answer = np.zeros((rows, targets.shape[1]), dtype=np.float32)
     answer[:, targets.sum(axis=0).argmax()] = 1
     return answer
 
@@ -39,7 +43,9 @@ def distance_alone(targets: np.ndarray, bucket: np.ndarray, asked: np.ndarray) -
     return table[asked].astype(np.float32)
 
 
-def zero_shot(rows: Rows, text_model: str, revision: str | None = None) -> np.ndarray:
+def zero_shot(
+    rows: Rows, text_model: str, revision: str | None = None, classes: Sequence[str] = CLASSES
+) -> np.ndarray:
     """CLIP's own opinion: softmax over the prompts' similarity to the stored embedding.
 
     Args:
@@ -50,7 +56,7 @@ def zero_shot(rows: Rows, text_model: str, revision: str | None = None) -> np.nd
     """
     from geograph_types.text_tower import prompt_vectors, similarities
 
-    vectors = prompt_vectors([PROMPTS[name] for name in CLASSES], text_model, revision)
+    vectors = prompt_vectors([PROMPTS.get(name, OTHER_PROMPT.format(name)) for name in classes], text_model, revision)
     logits = LOGIT_SCALE * similarities(rows.embedding, vectors)
     exponent = np.exp(logits - logits.max(axis=1, keepdims=True))
     return (exponent / exponent.sum(axis=1, keepdims=True)).astype(np.float32)

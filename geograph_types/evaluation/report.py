@@ -36,7 +36,12 @@ def write_reports(output: Path, metrics: dict) -> None:
         name: {"alt": alt, "data": base64.b64encode((output / name).read_bytes()).decode()}
         for name, alt in PICTURES.items()
     }
-    values = {"m": metrics, "verdicts": verdicts(metrics), "weakest": weakest(metrics), "trust": trust(metrics)}
+    values = {
+        "m": metrics,
+        "verdicts": verdicts(metrics),
+        "weakest": weakest(metrics),
+        "around": answers_around(metrics),
+    }
     values["other_rules"] = other_rules(metrics)
     for name in ("report.html", "report.md"):
         with whole_file(output / name) as file:
@@ -82,9 +87,9 @@ def verdicts(metrics: dict) -> list[dict]:
     sentences = []
     for name, other in metrics["compared_with"].items():
         difference = other["ours_minus_this"]["f1_macro"]
-        if not difference["sure"]:
+        if difference["sure"] is False:
             what = "no clear difference to"
-        else:
+        else:  # sure, or no interval was asked for
             what = "better than" if difference["difference"] > 0 else "worse than"
         sentences.append({"name": name, "what": what, **difference})
     return sentences
@@ -96,9 +101,9 @@ def weakest(metrics: dict) -> list[tuple[str, dict, list[float]]]:
     return [(name, f, metrics["intervals"]["per_class"][name]["f1"]) for name, f in classes]
 
 
-def trust(metrics: dict) -> dict:
+def answers_around(metrics: dict) -> dict:
     """Answers around 0.8, with `verdict`: honest where the interval holds their mean, else too modest or too sure."""
-    found = metrics["trust_around_0.8"]
+    found = metrics["answers_around_0.8"]
     if not found["n"]:
         return found | {"verdict": None}
     low, high = found["interval"]

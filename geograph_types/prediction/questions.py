@@ -14,17 +14,12 @@ import pyarrow.parquet as pq
 
 from decision_geograph import doubt, verdict_of
 from geograph_types.cli import CommandError
-from geograph_types.rows.fields import (
-    DISTANCE_CODES,
-    EMBEDDING_DIM,
-    UNKNOWN_BUCKET,
-    distance_code,
-    parse_block,
-    parse_embedding,
-)
+from geograph_types.rows.jsonl import parse_block
+from geograph_types.rows.parquet import CheckedRows, ParquetReader
 from geograph_types.rows.photo_tables import CSV_SUFFIXES, PhotoRecord, count_photos, iterate_photos
 from geograph_types.rows.sources import is_url, line_blocks
 from grid_geograph import as_point, bucket_for
+from names_geograph import EMBEDDING_DIM
 
 
 @dataclass
@@ -227,88 +222,23 @@ def _places(rows: list[dict[str, Any]]) -> _Places:
 
 
 def _parquet_blocks(source: str, size: int, skip: int) -> Iterator[Questions]:
-    # pre_buffer would keep the whole file in memory.
-    with pq.ParquetFile(source, pre_buffer=False) as file:
-        names = file.schema_arrow.names
-        wanted = ("gridimage_id", "embedding", "distance_bucket", "distance", "subject", "viewpoint")
-        columns = [c for c in wanted if c in names and not (c == "distance" and "distance_bucket" in names)]
-        if "embedding" not in names:
-            columns.append("embeddings")
-        first = 0
-        for group in range(file.num_row_groups):
-            blocks = -(-file.metadata.row_group(group).num_rows // size)
-            if skip >= blocks:
-                skip, first = skip - blocks, first + file.metadata.row_group(group).num_rows
-                continue
-            for batch in file.iter_batches(size, row_groups=[group], columns=columns):
-                if skip:
-                    skip -= 1
-                else:
-                    yield _of_batch(batch, first)
-                first += len(batch)
+    reader = ParquetReader(source, labelled=False, extra=("subject", "viewpoint"))
+    for block in reader.blocks(size, skip):
+        yield _of_checked(block, "distance" in reader.names or "distance_bucket" in reader.names)
 
 
-def _of_batch(batch: pa.RecordBatch, first: int) -> Questions:
-    n, column = len(batch), {name: batch.column(name) for name in batch.schema.names}
-    problems: dict[int, str] = {}
-    embedding = _embedding_of(column, n, problems)
-    distance = _distance_of(column, n, problems)
-    if column["gridimage_id"].null_count or not pa.types.is_int64(column["gridimage_id"].type):
-        column["gridimage_id"] = column["gridimage_id"].cast(pa.int64())
-        for i in np.flatnonzero(~column["gridimage_id"].is_valid().to_numpy(zero_copy_only=False)):
-            problems.setdefault(int(i), "no gridimage_id")
+def _of_checked(block: CheckedRows, has_distance: bool) -> Questions:
+    n, problems, distance = len(block), dict(block.problems), block.bucket.astype(np.int64)
     verdict = notes = None
-    if "subject" in column and "viewpoint" in column:
-        places = _places(batch.select(["subject", "viewpoint"]).to_pylist())
+    if len(block.extra) == 2:
+        rows = zip(*(block.extra[name].to_pylist() for name in ("subject", "viewpoint")), strict=True)
+        places = _places([{"subject": subject, "viewpoint": viewpoint} for subject, viewpoint in rows])
         verdict, notes = places.verdict, places.notes
-        if not {"distance", "distance_bucket"} & column.keys():
+        if not has_distance:
             distance = np.where(places.distance >= 0, places.distance, distance)
         for i, error in enumerate(places.errors or ()):
             if error:
                 problems.setdefault(i, error)
-    errors = [f"row {first + i + 1}: {problems[i]}" if i in problems else None for i in range(n)] if problems else None
-    return Questions(column["gridimage_id"], distance, embedding, None, verdict, notes, errors)
-
-
-def _embedding_of(column: dict[str, pa.Array], n: int, problems: dict[int, str]) -> np.ndarray:
-    """float32 [n, 512], the column's own memory where every row is whole."""
-    vectors = column.get("embedding")
-    if vectors is not None and not vectors.null_count:
-        values = vectors.flatten()
-        lengths = None if pa.types.is_fixed_size_list(vectors.type) else np.diff(vectors.offsets.to_numpy())
-        whole = (lengths is None or (lengths == EMBEDDING_DIM).all()) and not values.null_count
-        if whole and len(values) == n * EMBEDDING_DIM and pa.types.is_float32(values.type):
-            return values.to_numpy(zero_copy_only=True).reshape(n, EMBEDDING_DIM)
-    embedding = np.zeros((n, EMBEDDING_DIM), np.float32)
-    for i, value in enumerate((vectors if vectors is not None else column["embeddings"]).to_pylist()):
-        try:
-            if vectors is None:
-                embedding[i] = np.frombuffer(parse_embedding(value), "<f4")
-            elif value is None or len(value) != EMBEDDING_DIM or None in value:
-                found = (
-                    "null" if value is None else f"{len(value)}, some of them null" if None in value else len(value)
-                )
-                raise ValueError(f"embedding must be {EMBEDDING_DIM} numbers, got {found}")
-            else:
-                embedding[i] = value
-        except (ValueError, TypeError) as error:
-            problems[i] = str(error)
-    return embedding
-
-
-def _distance_of(column: dict[str, pa.Array], n: int, problems: dict[int, str]) -> np.ndarray:
-    """int64 [n], buckets; Unknown where the file has no distances."""
-    if "distance_bucket" in column:
-        bucket = column["distance_bucket"].fill_null(UNKNOWN_BUCKET).to_numpy(zero_copy_only=False).astype(np.int64)
-        for i in np.flatnonzero((bucket < 0) | (bucket > UNKNOWN_BUCKET)):
-            problems.setdefault(int(i), f"distance_bucket must be 0 to {UNKNOWN_BUCKET}, got {bucket[i]}")
-            bucket[i] = UNKNOWN_BUCKET
-        return bucket
-    bucket = np.full(n, UNKNOWN_BUCKET, np.int64)
-    for i, value in enumerate(column["distance"].to_pylist() if "distance" in column else ()):
-        try:
-            code = distance_code(value)
-            bucket[i] = 0 if code == DISTANCE_CODES["0"] else code
-        except ValueError as error:
-            problems.setdefault(i, str(error))
-    return bucket
+    key = pa.array(block.gridimage_id, mask=block.gridimage_id == 0)
+    errors = [f"row {block.line[i]}: {problems[i]}" if i in problems else None for i in range(n)] if problems else None
+    return Questions(key, distance, block.embedding, None, verdict, notes, errors)

@@ -8,18 +8,11 @@ from typing import Any
 import numpy as np
 
 from geograph_types.cli import CommandError, naming_flag
-from geograph_types.rows.fields import (
-    DISTANCE_CODES,
-    DISTANCES,
-    EMBEDDING_DIM,
-    Rejected,
-    SourceRows,
-    parse_id,
-    parse_split,
-    parse_types,
-    parse_weight,
-)
+from geograph_types.rows.fields import Rejected, SourceRows, parse_types, parse_weight
 from geograph_types.rows.photo_tables import PhotoRecord, iterate_photos
+from geograph_types.rows.splits import parse_split
+from names_geograph import EMBEDDING_DIM
+from row_geograph import DISTANCE_CODES, DISTANCES, parse_id
 
 PHOTOS_A_BLOCK = 256
 

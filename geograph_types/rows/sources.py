@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geograph_types.cli import CommandError, progress
+from geograph_types.files import sha256_of
+from geograph_types.rows.splits import SPLITS
 
 # Where downloads are kept; `GEOGRAPH_CACHE` moves it.
 CACHE_VARIABLE = "GEOGRAPH_CACHE"
@@ -20,8 +22,6 @@ CHUNK = 1 << 20
 
 # A row has about 3,000 bytes; what has no end of line for so long is something else.
 LONGEST_LINE = 64 << 20
-
-SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def download(url: str, sha256: str | None = None) -> Path:
     key = hashlib.sha256(url.encode()).hexdigest()[:16]
     name = f"{key}-{url.split('?')[0].rstrip('/').rsplit('/', 1)[-1] or 'download'}"
     final, partial, about = folder / name, folder / f"{name}.partial", folder / f"{name}.json"
-    if final.is_file() and sha256 and _sha256(final) == sha256:
+    if final.is_file() and sha256 and sha256_of(final) == sha256:
         return final
     known = json.loads(about.read_text()) if about.is_file() else {}
     try:
@@ -169,16 +169,11 @@ def download(url: str, sha256: str | None = None) -> Path:
         if final.is_file() and not sha256 and not partial.is_file():
             return final
         raise CommandError(f"{url}: not reachable ({error or type(error).__name__}); run again to go on") from None
-    if sha256 and (found := _sha256(partial)) != sha256:
+    if sha256 and (found := sha256_of(partial)) != sha256:
         partial.unlink()
         raise CommandError(f"{url}: its SHA-256 is {found}, expected {sha256}; nothing was kept")
     partial.replace(final)
     return final
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def dataset_files(dataset: str, config: str, split: str) -> list[Path]:
@@ -220,11 +215,11 @@ def dataset_files(dataset: str, config: str, split: str) -> list[Path]:
     return files
 
 
-def is_synthetic(paths: list[Path]) -> bool:
-    """Whether any of these Parquet files holds rows that `synthetic.py` made (schema metadata, key `geograph`)."""
-    import pyarrow.parquet as pq
+def __getattr__(name: str):
+    """Names that moved to other modules; to be removed when nobody asks for them here."""
+    import importlib
 
-    return any(
-        json.loads((pq.read_schema(path).metadata or {}).get(b"geograph", b"{}")).get("synthetic", False)
-        for path in paths
-    )
+    moved = {"is_synthetic": "geograph_types.rows.parquet"}
+    if name in moved:
+        return getattr(importlib.import_module(moved[name]), name)
+    raise AttributeError(name)

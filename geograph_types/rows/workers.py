@@ -17,12 +17,15 @@ from dataclasses import replace
 import numpy as np
 
 from geograph_types.cli import CommandError
-from geograph_types.rows.fields import EMBEDDING_BYTES, EMBEDDING_DIM, SourceRows, most_rows, parse_block
+from geograph_types.rows.fields import SourceRows
+from geograph_types.rows.jsonl import most_rows, parse_block
 from geograph_types.rows.sources import BLOCK_SIZE, Block
+from names_geograph import EMBEDDING_DIM
 
 INPUT_BYTES = BLOCK_SIZE + (1 << 20)  # a larger block, which only very long lines make, is parsed here
-OUTPUT_ROWS = most_rows(INPUT_BYTES)
-SLOT_BYTES = INPUT_BYTES + OUTPUT_ROWS * EMBEDDING_BYTES
+# The vectors of one block, in the shortest form that rows have: memory that nobody writes costs nothing.
+OUTPUT_BYTES = 4 * (INPUT_BYTES // 2 + (1 << 16))
+SLOT_BYTES = INPUT_BYTES + OUTPUT_BYTES
 
 # The slots, made before the workers start so that they inherit them.
 _memory: mmap.mmap | None = None
@@ -34,8 +37,9 @@ class ParserPool:
     On Linux they are processes; elsewhere, where forking is not safe, threads: slower, and the same rows.
     """
 
-    def __init__(self, workers: int | None = None):
+    def __init__(self, workers: int | None = None, embedding_dim: int = EMBEDDING_DIM):
         global _memory
+        self.embedding_dim = embedding_dim
         workers = workers or os.cpu_count() or 1
         self._slots = 2 * workers + 1
         self._memory = _memory = mmap.mmap(-1, self._slots * SLOT_BYTES)  # no name: nothing is left after a kill
@@ -76,32 +80,33 @@ class ParserPool:
         slot = free.pop()
         start = slot * SLOT_BYTES
         self._memory[start : start + size] = block.data
-        job = self._pool.submit(_parse_slot, slot, size, block.first_line, block.source)
+        job = self._pool.submit(_parse_slot, slot, replace(block, data=b""), size, self.embedding_dim)
         return replace(block, data=b""), slot, job
 
     def _finish(self, waiting: deque, free: list[int]) -> Iterator[SourceRows]:
         block, slot, job = waiting.popleft()
         if slot is None:
-            yield parse_block(block.data, block.first_line, block.source)
+            yield parse_block(block.data, block.first_line, block.source, embedding_dim=self.embedding_dim)
             return
         rows = job.result()
-        rows.embedding = _output(self._memory, slot)[: len(rows)]
+        rows.embedding = _output(self._memory, slot, self.embedding_dim)[: len(rows)]
         yield rows
         free.append(slot)
 
 
-def _output(memory: mmap.mmap, slot: int) -> np.ndarray:
-    """The slot's place for embeddings, float32 [OUTPUT_ROWS, 512]."""
+def _output(memory: mmap.mmap, slot: int, embedding_dim: int) -> np.ndarray:
+    """The slot's place for embeddings, float32 [most_rows(INPUT_BYTES), dim]."""
     start = slot * SLOT_BYTES + INPUT_BYTES
-    flat = np.frombuffer(memory, dtype="<f4", count=OUTPUT_ROWS * EMBEDDING_DIM, offset=start)
-    return flat.reshape(OUTPUT_ROWS, EMBEDDING_DIM)
+    rows = most_rows(INPUT_BYTES, embedding_dim)
+    return np.frombuffer(memory, dtype="<f4", count=rows * embedding_dim, offset=start).reshape(rows, embedding_dim)
 
 
-def _parse_slot(slot: int, size: int, first_line: int, source: str) -> SourceRows:
+def _parse_slot(slot: int, block: Block, size: int, embedding_dim: int) -> SourceRows:
     """Runs in a worker; the embeddings stay in the slot."""
     start = slot * SLOT_BYTES
-    out = _output(_memory, slot)
-    rows = parse_block(_memory[start : start + size], first_line, source, out=out)
+    out = _output(_memory, slot, embedding_dim)
+    data = _memory[start : start + size]
+    rows = parse_block(data, block.first_line, block.source, out=out, embedding_dim=embedding_dim)
     if not np.may_share_memory(rows.embedding, out):  # a bad row in the middle was left out: close the gap
         out[: len(rows)] = rows.embedding
     rows.embedding = None

@@ -134,7 +134,8 @@ def read_distance(text: Any, field_name: str = "distance") -> float | str | None
     number = f"{(match[1] or '').replace(',', '')}{match[2] or ''}" if match else ""
     if number in ("", "."):
         raise Mistake(
-            field_name, f"“{shortened(text)}” is no distance: write metres, such as 300, or unknown, or leave it blank."
+            field_name,
+            f"“{shortened(text)}” is no distance: write metres, such as 300, or unknown, or leave it blank.",
         )
     metres = float(number) * (1000 if (match[3] or "").startswith("k") else 1)
     if metres > 2_000_000:

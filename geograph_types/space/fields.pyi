@@ -17,14 +17,12 @@ EXAMPLES = Path(__file__).resolve().parent / "examples"
 EXAMPLE_ADDRESS = re.compile(r"https?://[^?#]*/examples/([\w.-]+)")
 NO_ADDRESSES = "Addresses are not fetched here: upload the photo itself."
 
-
 @dataclass(frozen=True)
 class Upload:
     """A file that a visitor gave: where it lies, and what it was called."""
 
     path: str
     name: str
-
 
 class _OwnFiles:
     """No address is fetched; one of this page's own examples is the file that it names."""
@@ -61,10 +59,10 @@ class Photo(gr.Image):
         return handle_file(f"{Site.address}examples/{first_example().name}")
     from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
     from gradio.blocks import Block
+
     if TYPE_CHECKING:
         from gradio.components import Timer
         from gradio.components.base import Component
-
 
 class Photos(gr.File):
     """Many photos → `Upload`s."""
@@ -77,10 +75,10 @@ class Photos(gr.File):
         return [upload for file in files if (upload := _upload(file)) is not None]
     from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
     from gradio.blocks import Block
+
     if TYPE_CHECKING:
         from gradio.components import Timer
         from gradio.components.base import Component
-
 
 class Field(gr.Textbox):
     """One line of text; its placeholder is the example that the API's documentation shows."""
@@ -94,20 +92,20 @@ class Field(gr.Textbox):
         return self.placeholder or ""
     from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
     from gradio.blocks import Block
+
     if TYPE_CHECKING:
         from gradio.components import Timer
         from gradio.components.base import Component
 
-
 def first_example() -> Path:
     return min(EXAMPLES.glob("*.jpg"))
-
 
 def _upload(payload: Any) -> Upload | None:
     path = getattr(payload, "path", None)
     if not path:
         return None
     return Upload(str(path), " ".join(str(getattr(payload, "orig_name", None) or Path(path).name).split())[-120:])
+
 class Row(gr.JSON):
     """A row as programs send it: a JSON object, or its text."""
 
@@ -121,8 +119,7 @@ class Row(gr.JSON):
         return json.loads((EXAMPLES / "rows.txt").read_text(encoding="utf-8").splitlines()[0])
     from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
     from gradio.blocks import Block
+
     if TYPE_CHECKING:
         from gradio.components import Timer
         from gradio.components.base import Component
-
-    

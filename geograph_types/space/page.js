@@ -46,6 +46,20 @@
     return [card("Waiting for the answer …"), ""];
   }
 
+  /* Before Gradio has heard of a change: the old answer is out of sight in the same moment. */
+  function hide() {
+    const board = box("board"), types = box("types");
+    if (!board || !has()) return;
+    board.dataset.stale = "1";
+    const back = () => { observer.disconnect(); delete board.dataset.stale; };
+    const observer = new MutationObserver(back);
+    observer.observe(types, { childList: true, subtree: true, characterData: true });
+    setTimeout(back, 1500);
+  }
+  document.addEventListener("click", (event) => { if (event.target.closest?.("#photo button, [data-press], [role=tab]")) hide(); }, true);
+  for (const kind of ["input", "drop", "paste"])
+    document.addEventListener(kind, (event) => { if (event.target.closest?.("#photo, #distance, #subject, #viewpoint, #row")) hide(); }, true);
+
   function ask(now = true) {
     clearTimeout(timer);
     explicit = now === "explicit";
@@ -174,6 +188,7 @@
       if (/type|size|large|upload|413/i.test(toast.textContent)) showError(mode === "photo" ? "photo" : "files", lastToast, true);
       toast.querySelector("button")?.click();
     }
-    for (const id of ["types"]) box(id)?.setAttribute("aria-live", "polite");
+    if (box("types")?.ariaLive === null) box("types").ariaLive = "polite";
+    document.querySelector("#photo .upload-container[aria-label]")?.removeAttribute("aria-label"); // its text is its name
   }).observe(document.documentElement, { childList: true, subtree: true });
 })();

@@ -148,9 +148,7 @@ def what_changes(part: SimpleNamespace) -> None:
         tab.select(js=f"() => geograph.tab('{mode}')", outputs=shown, **SCRIPT)
     for button, example in part.examples:
         given = json.dumps([example[key] for key in ("file", "distance", "subject", "viewpoint")])
-        button.click(
-            js=f"() => geograph.example(...{given})", outputs=[*shown, part.photo, *places], **SCRIPT
-        )
+        button.click(js=f"() => geograph.example(...{given})", outputs=[*shown, part.photo, *places], **SCRIPT)
     for button, row in part.rows:
         button.click(
             js=f"() => [...geograph.entered(), {json.dumps(row)}, '', '', '']", outputs=[*shown, part.row, *places],
@@ -169,7 +167,9 @@ def ask_many(part: SimpleNamespace, answering: Answering) -> None:
         )
         for started in (part.many_button.click, part.many_subject.submit)
     ]  # fmt: skip
-    answer.change(js="(...all) => geograph.manyShow(...all)", inputs=[answer, part.table], outputs=part.table, **SCRIPT)
+    answer.change(
+        js="(...all) => geograph.manyShow(...all)", inputs=[answer, part.table], outputs=part.table, **SCRIPT
+    )
     for event in asked:
         event.failure(js="() => geograph.manyFailed()", outputs=part.table, **SCRIPT)
     for changed in (part.files.upload, part.files.clear, part.files.delete, part.many_subject.input):

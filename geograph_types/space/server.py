@@ -79,7 +79,9 @@ class OwnWords:
         path, method = scope["path"], scope["method"]
         if method == "POST" and path.rstrip("/").endswith("/upload"):
             return await self._upload(scope, receive, send)
-        if method == "POST" and (match := re.search(r"/gradio_api/(?:(call|run)(?:/(v2))?/(\w+)|queue/join)/?$", path)):
+        if method == "POST" and (
+            match := re.search(r"/gradio_api/(?:(call|run)(?:/(v2))?/(\w+)|queue/join)/?$", path)
+        ):
             return await self._call(match, scope, receive, send)
         if method == "GET" and path in ("/", ""):
             return await self.app(scope, receive, _Previews(send, _address(scope)))

@@ -120,7 +120,9 @@ class Uploads:
 
 def remove_left_behind(place: Path) -> None:
     """Removes the folders of processes that ended without doing so."""
-    for folder in place.glob("geograph-types-*") if place == MEMORY else ():  # as version 1.0.0 left them: named by their process
+    for folder in (
+        place.glob("geograph-types-*") if place == MEMORY else ()
+    ):  # as version 1.0.0 left them: named by their process
         process = folder.name.rpartition("-")[2]
         if process.isdigit() and not Path("/proc", process).exists() and folder.lstat().st_uid == os.getuid():
             shutil.rmtree(folder, ignore_errors=True)

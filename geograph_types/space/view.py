@@ -67,7 +67,9 @@ def types_panel(prediction: dict, question: Question, thresholds: dict[str, floa
     """The types to submit, why (not) Cross Grid, what contradicts itself, and what the answer rests on."""
     chips = "".join(f"<li>{escape(tag)}</li>" for tag in prediction["types"])
     notes = "".join(
-        f'<p class="gt-note">{escape(note[:1].upper() + note[1:])}.</p>' for note in (prediction["note"] or "").split("; ") if note
+        f'<p class="gt-note">{escape(note[:1].upper() + note[1:])}.</p>'
+        for note in (prediction["note"] or "").split("; ")
+        if note
     )
     why = why_cross_grid(prediction, question.subject, question.viewpoint, thresholds)
     of = f' <span class="gt-of">for {escape(name)}</span>' if name else ""
@@ -99,7 +101,9 @@ def details_panel(predictions: list[dict], thresholds: dict[str, float], bucket:
     )
     cross_far = "Cross Far" in thresholds
     far = (
-        "Cross Far is the model's name for a long view into another square; it is submitted as Cross Grid. " if cross_far else ""
+        "Cross Far is the model's name for a long view into another square; it is submitted as Cross Grid. "
+        if cross_far
+        else ""
     )
     if own["cross_grid"] == "geometry":
         far += "Cross Grid comes from the coordinates here; its bar still shows what the model sees in the picture. "
@@ -120,8 +124,12 @@ def at_distance(prediction: dict, thresholds: dict[str, float], bucket: int, own
     """Bars at one distance; where it is not the photo's own, which types it would have."""
     where = "the distance not known" if bucket == UNKNOWN_BUCKET else f"at {distance_name(bucket)}"
     chosen = set(prediction["types"])
-    bars = "".join(_bar(name, score, thresholds[name], tag_of(name) in chosen) for name, score in prediction["scores"].items())
-    if_so = "" if own else f'<p class="gt-if">Only if: the types would be {escape(", ".join(prediction["types"]))}.</p>'
+    bars = "".join(
+        _bar(name, score, thresholds[name], tag_of(name) in chosen) for name, score in prediction["scores"].items()
+    )
+    if_so = (
+        "" if own else f'<p class="gt-if">Only if: the types would be {escape(", ".join(prediction["types"]))}.</p>'
+    )
     return f'<h2>How likely each class is, {escape(where)}</h2>{if_so}<ul class="gt-bars">{bars}</ul>'
 
 
@@ -177,7 +185,7 @@ def curves(predictions: list[dict], classes: list[str], bucket: int) -> str:
         f'<h2>The same photo at every distance</h2><svg class="gt-plot" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
         f'data-step="{STEP:.4f}" aria-label="{escape(description)}">{_axes()}{band}{lines}</svg><ul class="gt-legend">{legend}</ul>'
         '<p class="gt-small">From the photographer to the subject; “?”: not known.</p>'
-        f'<details><summary>The same as a table</summary>{_table(table, classes)}</details>'
+        f"<details><summary>The same as a table</summary>{_table(table, classes)}</details>"
     )
 
 
@@ -195,7 +203,16 @@ def _axes() -> str:
         f'<text x="{LEFT - 6}" y="{_y(p) + 4:.1f}" text-anchor="end">{p:.0%}</text>'
         for p in (0, 0.25, 0.5, 0.75, 1)
     ]
-    names = ((0, "0 m"), (4, "8 m"), (7, "64 m"), (10, "512 m"), (13, "4 km"), (16, "33 km"), (19, "262 km"), (UNKNOWN_BUCKET, "?"))
+    names = (
+        (0, "0 m"),
+        (4, "8 m"),
+        (7, "64 m"),
+        (10, "512 m"),
+        (13, "4 km"),
+        (16, "33 km"),
+        (19, "262 km"),
+        (UNKNOWN_BUCKET, "?"),
+    )
     for i, name in names:
         fine = ' class="gt-fine"' if i in (4, 10, 16) else ""  # left out on a phone
         parts.append(f'<text x="{_x(i):.1f}" y="{HEIGHT - 12}" text-anchor="middle"{fine}>{name}</text>')
@@ -206,7 +223,9 @@ def _line(values: list[float], c: int) -> str:
     """One class over the distances; a mark every fifth one, and at "not known"."""
     points = " ".join(f"{_x(i):.1f},{_y(p):.1f}" for i, p in enumerate(values[:UNKNOWN_BUCKET]))
     strong = max(values) >= 0.1
-    marks = "".join(_mark(_x(i), _y(values[i]), c) for i in (*range(c % 5, UNKNOWN_BUCKET, 5), UNKNOWN_BUCKET) if strong)
+    marks = "".join(
+        _mark(_x(i), _y(values[i]), c) for i in (*range(c % 5, UNKNOWN_BUCKET, 5), UNKNOWN_BUCKET) if strong
+    )
     return (
         f'<g class="gt-c{c % 8}"><polyline points="{points}" style="fill:none" stroke-width="{2.4 if strong else 1.2}" '
         f'stroke-dasharray="{DASHES[c % 8]}"/>{marks}</g>'
@@ -220,7 +239,9 @@ def _mark(x: float, y: float, c: int) -> str:
 def _table(table: list[list[float]], classes: list[str]) -> str:
     heads = "".join(f'<th scope="col">{escape(name)}</th>' for name in classes)
     rows = "".join(
-        f'<tr><th scope="row">{distance_name(i)}</th>' + "".join(f"<td>{escape(percent(p))}</td>" for p in row) + "</tr>"
+        f'<tr><th scope="row">{distance_name(i)}</th>'
+        + "".join(f"<td>{escape(percent(p))}</td>" for p in row)
+        + "</tr>"
         for i, row in enumerate(table)
     )
     return (

@@ -1,20 +1,25 @@
 """What models say about training rows that they have not seen: cross-fitting, through the same Trainer.
 
-The rows are dealt into folds by their ids; each fold is judged by a model that was trained on the others. These
+The rows are dealt into folds by their ids; each fold is predicted by a model that was trained on the others. These
 answers, ten times as many as validation has, set the calibration and the thresholds, and show doubtful labels.
 """
 
 import copy
-import tempfile
-from collections.abc import Callable
+import shutil
 from pathlib import Path
 
 import numpy as np
-from transformers import TrainingArguments
 
+from geograph_types.files import whole_file
+from geograph_types.hub.run_files import OUT_OF_FOLD
 from geograph_types.inference import logits_of
-from geograph_types.rows.fields import Rows, splitmix64
-from names_geograph import CLASSES
+from geograph_types.rows.splits import splitmix64
+from geograph_types.training.checkpoints import UNFINISHED
+from geograph_types.training.data import TrainingData
+from geograph_types.training.memory_rows import MemoryRows
+from geograph_types.training.processes import by_the_first, is_first, say
+from geograph_types.training.run import Run
+from geograph_types.training.trainer import GeographTrainer, callbacks_for, show_quiet_progress
 
 # Fewer training rows than this teach a fold too little.
 MINIMUM_ROWS = 200
@@ -26,57 +31,71 @@ def deal(gridimage_id: np.ndarray, folds: int, seed: int = 0) -> np.ndarray:
     return (mixed % np.uint64(folds)).astype(np.int64)
 
 
-def out_of_fold_logits(
-    train: Rows,
-    validation: Rows | None,
-    make_model: Callable[[int], object],
-    labels,
-    args: TrainingArguments,
-    patience: int,
-    folds: int,
-    factor: np.ndarray | None = None,
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """For each training row the logits of a model that has not seen it, float32 [N, 7]; for validation their mean.
+def kept_or_new(run: Run) -> tuple[np.ndarray, np.ndarray | None]:
+    """The logits of `out_of_fold_logits`, kept beside the run while it lasts; tied to its data and settings."""
+    path = run.output / OUT_OF_FOLD
+    kept = by_the_first(lambda: _kept(path, run.key))
+    if kept is None:
+        found = out_of_fold_logits(run)
+        kept = by_the_first(lambda: _keep(path, run.key, found))
+    return kept
 
-    Args:
-        validation: where the fold models stop early, as the main one does.
-        make_model: seed → a fresh model. labels: `LabelArguments`. args: those of the main run.
-        folds: how many models; each learns from (folds - 1) / folds of the rows.
-        factor: [N], what the rows' weights are multiplied by.
+
+def out_of_fold_logits(run: Run) -> tuple[np.ndarray, np.ndarray | None]:
+    """For each training row the logits of a model that has not seen it, float32 [N, C]; for validation their mean.
+
+    The fold models stop early on validation, as the main one does.
     """
-    from geograph_types.cli import say
-
-    place = deal(train.gridimage_id, folds, args.seed)
-    found = np.zeros((len(train), len(CLASSES)), dtype=np.float32)
-    on_validation = None if validation is None else np.zeros((len(validation), len(CLASSES)), dtype=np.float32)
-    say(f"judging the training rows by models that have not seen them, {folds} folds")
+    train, validation, folds = run.train, run.validation, run.arguments.weighting.folds
+    place = deal(train.rows.gridimage_id, folds, run.args.seed)
+    found = np.zeros(train.targets.shape, dtype=np.float32)
+    on_validation = None if validation is None else np.zeros(validation.targets.shape, dtype=np.float32)
+    say(f"predicting the training rows by models that have not seen them, {folds} folds")
     for fold in range(folds):
-        inside, held = np.flatnonzero(place != fold), np.flatnonzero(place == fold)
-        with tempfile.TemporaryDirectory(prefix="geograph-fold-") as folder:
-            trainer = _trainer(train[inside], validation, make_model(args.seed + 1 + fold), labels, args, patience,
-                               Path(folder), None if factor is None else factor[inside])  # fmt: skip
-            trainer.train()
-            model = trainer.model.cpu().float().eval()
-            found[held] = logits_of(model, train.embedding[held], train.distance[held])
-            if validation is not None:
-                on_validation += logits_of(model, validation.embedding, validation.distance) / folds
+        held = np.flatnonzero(place == fold)
+        model = _model_of_fold(run, fold, train[np.flatnonzero(place != fold)])
+        found[held] = logits_of(model, train.rows.embedding[held], train.rows.distance[held])
+        if on_validation is not None:
+            on_validation += logits_of(model, validation.rows.embedding, validation.rows.distance) / folds
     return found, on_validation
 
 
-def _trainer(rows, validation, model, labels, args, patience, folder: Path, factor):
-    """As the main run's, but quiet, and gone when done."""
-    from geograph_types.training.trainer import GeographTrainer, callbacks_for, memory_rows
-
-    own = copy.copy(args)
-    own.output_dir = str(folder)
-    own.push_to_hub = False
-    own.disable_tqdm = True
-    own.save_total_limit = 1
-    dataset = memory_rows(rows, labels, training=True, seed=args.seed, factor=factor)
-    return GeographTrainer(
-        model=model,
-        args=own,
-        train_dataset=dataset,
-        eval_dataset=None if validation is None else memory_rows(validation, labels, False, args.seed),
-        callbacks=callbacks_for(own, patience),
+def _model_of_fold(run: Run, fold: int, data: TrainingData):
+    """A model that learnt from `data` as the main one learns from all; its folder is gone when done."""
+    folder = run.output / f".fold-{fold}{UNFINISHED}"
+    args = copy.copy(run.args)
+    args.output_dir = str(folder)
+    args.push_to_hub = False
+    args.save_total_limit = 1
+    validation = run.validation and MemoryRows(run.validation, training=False)
+    trainer = GeographTrainer(
+        model=run.new_model(run.args.seed + 1 + fold),
+        args=args,
+        train_dataset=MemoryRows(data, training=True, seed=run.args.seed),
+        eval_dataset=validation,
+        callbacks=callbacks_for(args, run.arguments.data.patience),
     )
+    show_quiet_progress(trainer, f"fold {fold + 1} of {run.arguments.weighting.folds}")
+    try:
+        trainer.train()
+    finally:
+        trainer.accelerator.wait_for_everyone()
+        if is_first():
+            shutil.rmtree(folder, ignore_errors=True)
+    return trainer.model.cpu().float().eval()
+
+
+def _kept(path: Path, key: str) -> tuple[np.ndarray, np.ndarray | None] | None:
+    try:
+        with np.load(path) as kept:
+            if str(kept["key"]) == key:
+                return kept["train"], kept["validation"] if kept["validation"].size else None
+    except (OSError, ValueError, KeyError):
+        pass  # none, or not one of this version
+    return None
+
+
+def _keep(path: Path, key: str, found: tuple[np.ndarray, np.ndarray | None]):
+    with whole_file(path, "wb") as file:
+        np.savez(file, key=key, train=found[0], validation=np.zeros(0) if found[1] is None else found[1])
+    return found

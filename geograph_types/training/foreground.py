@@ -14,7 +14,7 @@ import numpy as np
 from geograph_types.files import whole_file
 from geograph_types.rows.fields import Rows
 from geograph_types.training.labels import BUCKET_METRES
-from names_geograph import TAGS, VISION_MODEL, VISION_MODEL_REVISION
+from names_geograph import PHOTO_PAGE, TAGS, VISION_MODEL, VISION_MODEL_REVISION
 
 # What stands in front, and what a free view looks like; a score is the mean of the ones less that of the others.
 FOREGROUND_PROMPTS = (
@@ -36,7 +36,6 @@ LOWERED = 0.25
 NEAR_METRES = 2
 # Rows shown at each end of the list.
 SHOWN = 20
-PHOTO_PAGE = "https://www.geograph.org.uk/photo/{}"
 
 
 def pseudo_drone(tags: np.ndarray) -> np.ndarray:

@@ -5,13 +5,14 @@ sure as it is on average of that class's own rows (confident learning, Northcutt
 is not enough: a rare type, such as From Drone, is unlikely to the model even where it is right.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from geograph_types.files import whole_file
 from geograph_types.rows.fields import Rows
-from names_geograph import CLASSES, TAGS
+from names_geograph import CLASSES, PHOTO_PAGE, TAGS, tag_of
 
 # Every class that the row has is less likely than this …
 UNLIKELY = 0.1
@@ -22,7 +23,6 @@ LOWERED = 0.1
 # Rows of a class with less than this share of all keep their weight, though they are listed: there are too few to
 # lose, and the model, which saw as few, is no judge of them.
 RARE = 0.02
-PHOTO_PAGE = "https://www.geograph.org.uk/photo/{}"
 
 
 def doubtful(probabilities: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -45,7 +45,9 @@ def noise_factor(probabilities: np.ndarray, targets: np.ndarray) -> np.ndarray:
     return np.where(doubtful(probabilities, targets) & ~rare, LOWERED, 1.0).astype(np.float32)
 
 
-def suggestions(rows: Rows, probabilities: np.ndarray, targets: np.ndarray) -> list[dict]:
+def suggestions(
+    rows: Rows, probabilities: np.ndarray, targets: np.ndarray, classes: Sequence[str] = CLASSES
+) -> list[dict]:
     """The doubtful rows, the surest first: id, raw tags, the class that the model sees, its probability, the page.
 
     A suggested Cross Far is given as Cross Grid, as everywhere that people read it.
@@ -55,12 +57,12 @@ def suggestions(rows: Rows, probabilities: np.ndarray, targets: np.ndarray) -> l
     order = chosen[np.lexsort((rows.gridimage_id[chosen], -missing[chosen].max(axis=1)))]
     found = []
     for row in order:
-        name = CLASSES[int(missing[row].argmax())]
+        name = classes[int(missing[row].argmax())]
         found.append(
             {
                 "gridimage_id": int(rows.gridimage_id[row]),
                 "types": ",".join(tag for tag, on in zip(TAGS, rows.tags[row], strict=True) if on),
-                "suggestion": "Cross Grid" if name == "Cross Far" else name,
+                "suggestion": tag_of(name),
                 "probability": round(float(missing[row].max()), 4),
                 "page": PHOTO_PAGE.format(int(rows.gridimage_id[row])),
             }

@@ -2,7 +2,6 @@
 
 |                        | official-v1 | official-v2.3 | default |
 | ---------------------- | ----------- | ------------- | ------- |
-| weights                | official    | official      | column  |
 | cross_far_min_distance | 256 m       | 256 m         | 0       |
 | distance_dropout       | 0           | 0.3           | 0.3     |
 | cross_far_scramble     | 0           | 1.0           | 0       |
@@ -10,6 +9,9 @@
 | folds, clean_labels    | no          | no            | 2, yes  |
 | calibrate              | no          | no            | yes     |
 | tune_thresholds        | no (0.5)    | no (0.5)      | yes     |
+
+All weigh rows by the `weight` column: in the official notebook the rule by distance (`--weights official`) is
+commented out.
 
 `benchmarks/quality.py` compares them; `docs/experiments.md` says why each setting of ours is what it is.
 """
@@ -23,7 +25,6 @@ COMMON = {
 }
 
 OFFICIAL = COMMON | {
-    "weights": "official",
     "cross_far_min_distance": 256,
     "calibrate": False,
     "tune_thresholds": False,

@@ -1,108 +1,26 @@
-"""Training on rows in memory: what goes into each batch, and a Trainer whose loss is the field's."""
+"""A Trainer whose loss is the field's, on rows in memory or on a `datasets.Dataset` of the published columns."""
 
-import dataclasses
 import gc
-from collections.abc import Iterator
+import shutil
 from pathlib import Path
 
-import numpy as np
 import torch
 from accelerate.utils import DistributedType
+from safetensors import SafetensorError
 from transformers import Trainer, TrainingArguments
 from transformers.trainer_callback import EarlyStoppingCallback, PrinterCallback, ProgressCallback
 
-from geograph_types.cli import progress
+from geograph_types.cli import CommandError, progress
 from geograph_types.files import resource
-from geograph_types.rows.fields import Rows, read_parquet, splitmix64
-from geograph_types.rows.sources import SPLITS, dataset_files
-from geograph_types.training.labels import (
-    hide_distances,
-    official_weights,
-    scramble_cross_far,
-    shuffle_distances,
-    training_targets,
-)
+from geograph_types.rows.fields import Rows
+from geograph_types.training import checkpoints
+from geograph_types.training.arguments import LabelArguments
+from geograph_types.training.data import TrainingData
+from geograph_types.training.memory_rows import EpochLoader, EvenBatches, MemoryRows, RandomBatches, as_it_is
+from geograph_types.training.published import is_published, rows_of_dataset
 from modeling_geograph import weighted_bce
 
 METRIC = resource("metrics/geograph_types")
-
-
-class MemoryRows(torch.utils.data.Dataset):
-    """Rows as tensors, taken a whole batch at a time.
-
-    Every epoch hides and scrambles distances anew, from the seed and the epoch alone, so that a run that was
-    stopped and resumed sees what an uninterrupted one sees.
-    """
-
-    def __init__(
-        self,
-        rows: Rows,
-        targets: np.ndarray,
-        weight: np.ndarray,
-        distance_dropout: float = 0.0,
-        cross_far_scramble: float = 0.0,
-        distance_shuffle: float = 0.0,
-        seed: int = 0,
-    ):
-        self.embedding = torch.from_numpy(rows.embedding)
-        self.labels = torch.from_numpy(targets)
-        self.weight = torch.from_numpy(np.ascontiguousarray(weight, dtype=np.float32))
-        self.given_distance = rows.distance
-        self.distance = torch.from_numpy(rows.distance.astype(np.int32))
-        self.distance_dropout = distance_dropout
-        self.cross_far_scramble = cross_far_scramble
-        self.distance_shuffle = distance_shuffle
-        self.seed = seed
-        self.set_epoch(0)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by the data loader at the start of every epoch."""
-        if not (self.distance_dropout or self.cross_far_scramble or self.distance_shuffle):
-            return
-        generator = np.random.default_rng([self.seed, epoch])
-        bucket = hide_distances(self.given_distance, self.distance_dropout, generator)
-        bucket = scramble_cross_far(bucket, self.labels.numpy(), self.cross_far_scramble, generator)
-        bucket = shuffle_distances(bucket, self.distance_shuffle, generator)
-        self.distance = torch.from_numpy(bucket.astype(np.int32))
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitems__(self, indices: list[int] | torch.Tensor) -> dict[str, torch.Tensor]:
-        index = torch.as_tensor(indices)
-        return {
-            "embedding": self.embedding.index_select(0, index),
-            "distance": self.distance.index_select(0, index),
-            "labels": self.labels.index_select(0, index),
-            "weight": self.weight.index_select(0, index),
-        }
-
-    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        return {name: value[0] for name, value in self.__getitems__([index]).items()}
-
-
-class RandomBatches(torch.utils.data.Sampler):
-    """Each epoch's rows in a random order, as index tensors of a batch each; from the seed and the epoch alone."""
-
-    drop_last = False
-
-    def __init__(self, rows: int, batch_size: int, seed: int):
-        self.rows, self.batch_size, self.seed, self.epoch = rows, batch_size, seed, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def __iter__(self) -> Iterator[torch.Tensor]:
-        generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
-        yield from torch.randperm(self.rows, generator=generator).split(self.batch_size)
-
-    def __len__(self) -> int:
-        return -(-self.rows // self.batch_size)
-
-
-def as_it_is(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The collator of batches that come whole."""
-    return batch
 
 
 class GeographTrainer(Trainer):
@@ -110,21 +28,52 @@ class GeographTrainer(Trainer):
 
     The loss of an update is the sum over all its rows, in all micro-batches and processes, of weight × mean BCE,
     over the number of these rows: a short last micro-batch does not count more than others.
+
+    Args:
+        train_dataset, eval_dataset: `MemoryRows`, `TrainingData`, `Rows`, or a `datasets.Dataset` with the published
+            columns; these are held in memory and taken a whole batch at a time. Anything else is batched by
+            Trainer itself, with `data_collator`.
+        label_options: how tags and distances become targets, for datasets that are no `MemoryRows` yet.
+        The rest as in `Trainer`; a subclass may change `loss_of`, the loss of one batch.
     """
 
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, data_collator=as_it_is, **kwargs)
+    def __init__(
+        self,
+        model=None,
+        args: TrainingArguments | None = None,
+        data_collator=None,
+        train_dataset=None,
+        eval_dataset=None,
+        *,
+        label_options: LabelArguments | None = None,
+        **kwargs,
+    ):
+        if data_collator is None:
+            seed = 42 if args is None else args.seed
+            config = getattr(model, "config", None)
+            train_dataset = in_memory(train_dataset, config, label_options, True, seed)
+            eval_dataset = in_memory(eval_dataset, config, label_options, False, seed)
+            data_collator = as_it_is if isinstance(train_dataset or eval_dataset, MemoryRows) else None
+        super().__init__(model, args, data_collator, train_dataset, eval_dataset, **kwargs)
         # `compute_loss` divides by the number of rows itself; Trainer then leaves out its own division.
         self.model_accepts_loss_kwargs = True
         # Printed dictionaries a log step are for logs, not for people.
         self.remove_callback(PrinterCallback)
 
+    def loss_of(self, outputs, labels: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
+        """The loss of one batch, a mean over its rows: logits [B, C], labels [B, C], weight [B]."""
+        return weighted_bce(outputs.logits, labels, weight)
+
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         inputs = dict(inputs)
         labels, weight = inputs.pop("labels"), inputs.pop("weight", None)
         outputs = model(**inputs)
-        loss = weighted_bce(outputs.logits, labels, weight)
-        if num_items_in_batch is not None:
+        # A process whose share of the last update is no row still takes part in the sum of gradients.
+        loss = self.loss_of(outputs, labels, weight) if len(labels) else outputs.logits.sum()
+        if self.compute_loss_func is not None:
+            loss = self.compute_loss_func(outputs, labels, num_items_in_batch=num_items_in_batch)
+            loss = loss if num_items_in_batch is None else loss * self.args.world_size
+        elif num_items_in_batch is not None:
             # Gradients are averaged over processes, so each one's share is scaled up by their number.
             loss = loss * (len(labels) * self.args.world_size / num_items_in_batch)
         outputs.loss = loss
@@ -139,13 +88,45 @@ class GeographTrainer(Trainer):
 
     def get_train_dataloader(self) -> torch.utils.data.DataLoader:
         """Whole batches by index tensors: a thousand Python numbers a batch would cost a twentieth of the step."""
-        if self.args.world_size > 1:  # accelerate divides only lists of numbers among processes
+        if not isinstance(self.train_dataset, MemoryRows):
             return super().get_train_dataloader()
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-        batches = RandomBatches(len(self.train_dataset), self._train_batch_size, seed)
-        return self.accelerator.prepare(
-            torch.utils.data.DataLoader(self.train_dataset, batch_sampler=batches, collate_fn=as_it_is)
+        batches = RandomBatches(self.train_dataset, self._train_batch_size, seed, self.args.dataloader_drop_last)
+        batches.process, batches.processes = self.args.process_index, self.args.world_size
+        batches.shuffled = str(getattr(self.args, "train_sampling_strategy", "random")) != "sequential"
+        if not len(batches):
+            raise ValueError(f"--dataloader_drop_last leaves no batch of {len(self.train_dataset)} rows")
+        return self._loader(self.train_dataset, batches)
+
+    def get_eval_dataloader(self, eval_dataset=None) -> torch.utils.data.DataLoader:
+        """All rows, whatever `--dataloader_drop_last` says. Each process looks at all of them: they are few, the
+        model is small, and so the loss is the same in any number of processes."""
+        dataset = self.eval_dataset if eval_dataset is None else eval_dataset
+        if not isinstance(dataset, MemoryRows):
+            return super().get_eval_dataloader(eval_dataset)
+        return self._loader(dataset, EvenBatches(len(dataset), self.args.eval_batch_size))
+
+    def get_test_dataloader(self, test_dataset) -> torch.utils.data.DataLoader:
+        return self.get_eval_dataloader(in_memory(test_dataset, self.model.config, None, False, self.args.seed))
+
+    def evaluate(self, eval_dataset=None, *args, **kwargs):
+        return super().evaluate(in_memory(eval_dataset, self.model.config, None, False, 0), *args, **kwargs)
+
+    def _loader(self, dataset: MemoryRows, batches) -> EpochLoader:
+        workers = self.args.dataloader_num_workers
+        return EpochLoader(
+            dataset,
+            batch_sampler=batches,
+            collate_fn=self.data_collator if self.data_collator is not None else as_it_is,
+            num_workers=workers,
+            pin_memory=self.args.dataloader_pin_memory and self.args.device.type == "cuda",
+            prefetch_factor=self.args.dataloader_prefetch_factor if workers else None,
         )
+
+    def evaluation_loop(self, dataloader, *args, **kwargs):
+        if isinstance(dataloader.dataset, MemoryRows):
+            self.gather_function = lambda value: value  # every process has all of them already
+        return super().evaluation_loop(dataloader, *args, **kwargs)
 
     def train(self, *args, **kwargs):
         gc.freeze()  # Trainer collects garbage when it begins: not among all that the libraries have loaded
@@ -157,7 +138,13 @@ class GeographTrainer(Trainer):
     def training_step(self, model, inputs, num_items_in_batch=None):
         """Trainer's own; where one process trains without a scaler, accelerate adds nothing to `backward` but looks
         for packages at each of them, which costs as much as a twentieth of the step."""
-        if self.accelerator.distributed_type != DistributedType.NO or self.accelerator.scaler is not None:
+        plain = self.accelerator.distributed_type == DistributedType.NO and self.accelerator.scaler is None
+        if (
+            not plain
+            or self.args.n_gpu > 1
+            or num_items_in_batch is None
+            or hasattr(self.optimizer.optimizer, "train")
+        ):
             return super().training_step(model, inputs, num_items_in_batch)
         model.train()
         inputs = self._prepare_inputs(inputs)
@@ -173,20 +160,58 @@ class GeographTrainer(Trainer):
     def floating_point_ops(self, inputs):
         return 0  # nothing reports it
 
-    def _save(self, output_dir=None, state_dict=None):
-        """Every checkpoint is a whole model folder: `save_pretrained` alone leaves the pipeline's file out."""
-        super()._save(output_dir, state_dict)
-        from geograph_types.hub.model_folder import add_travelling_files
+    def _save_checkpoint(self, model, trial):
+        """Trainer's own, but into a folder that takes the checkpoint's name only when all of it is written."""
+        if self.args.push_to_hub:  # uploads from the folder while training goes on
+            return super()._save_checkpoint(model, trial)
+        run = Path(self._get_output_dir(trial))
+        checkpoint = run / f"checkpoint-{self.state.global_step}"
+        scratch = checkpoints.scratch_of(checkpoint)
+        if self.args.should_save:
+            shutil.rmtree(scratch, ignore_errors=True)
+        self.accelerator.wait_for_everyone()
+        limit, self.args.save_total_limit = self.args.save_total_limit, None
+        self._get_output_dir = lambda trial: str(scratch)
+        try:
+            super()._save_checkpoint(model, trial)
+        except (OSError, RuntimeError, SafetensorError) as error:
+            shutil.rmtree(scratch, ignore_errors=True)
+            reason = str(error).strip().splitlines()[0]
+            raise CommandError(f"{checkpoint} cannot be saved ({reason}); the same command goes on later") from error
+        finally:
+            self.args.save_total_limit = limit
+            del self._get_output_dir
+        if self.state.best_global_step == self.state.global_step:
+            self.state.best_model_checkpoint = str(checkpoint)
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            written = scratch / checkpoint.name
+            self.state.save_to_json(str(written / checkpoints.STATE))
+            checkpoints.appear(written, checkpoint)
+            scratch.rmdir()
+            checkpoints.keep_newest(run, limit, self.state.best_model_checkpoint)
+        self.accelerator.wait_for_everyone()
 
-        add_travelling_files(Path(output_dir or self.args.output_dir))
+
+def in_memory(dataset, config, options: LabelArguments | None, training: bool, seed: int):
+    """Rows in any of the forms that we know → `MemoryRows`; anything else as it is."""
+    if isinstance(dataset, dict):
+        return {name: in_memory(part, config, options, training, seed) for name, part in dataset.items()}
+    if is_published(dataset):
+        dataset = rows_of_dataset(dataset)
+    if isinstance(dataset, Rows):
+        dataset = TrainingData.of(dataset, config, options)
+    return MemoryRows(dataset, training, seed) if isinstance(dataset, TrainingData) else dataset
 
 
 class QuietProgress(ProgressCallback):
     """One bar, on a terminal only, without a printed dictionary or a second bar each epoch."""
 
+    description = "training"
+
     def on_train_begin(self, args, state, control, **kwargs):
         if state.is_world_process_zero:
-            self.training_bar = progress(total=state.max_steps, unit="step", description="training")
+            self.training_bar = progress(total=state.max_steps, unit="step", description=self.description)
         self.current_step = 0
 
     def on_prediction_step(self, args, state, control, **kwargs):
@@ -198,12 +223,23 @@ class QuietProgress(ProgressCallback):
             self.training_bar.set_postfix({name: f"{value:.4f}" for name, value in shown.items()}, refresh=False)
 
 
-def compute_metrics_with(metric, thresholds: list[float] | None = None):
+def show_quiet_progress(trainer: Trainer, description: str = "training") -> None:
+    """Our bar in the place of Trainer's, unless `--disable_tqdm` wants none."""
+    trainer.remove_callback(ProgressCallback)
+    if not trainer.args.disable_tqdm:
+        bar = QuietProgress()
+        bar.description = description
+        trainer.add_callback(bar)
+
+
+def compute_metrics_with(metric, thresholds: list[float] | None = None, classes: list[str] | None = None):
     """An `evaluate` metric → what Trainer calls after each validation; single numbers only."""
 
     def compute(prediction) -> dict[str, float]:
-        probabilities = torch.from_numpy(prediction.predictions).float().sigmoid().numpy()
-        result = metric.compute(predictions=probabilities, references=prediction.label_ids, thresholds=thresholds)
+        probabilities = torch.as_tensor(prediction.predictions).float().sigmoid().numpy()
+        result = metric.compute(
+            predictions=probabilities, references=prediction.label_ids, thresholds=thresholds, classes=classes
+        )
         return {name: result[name] for name in ("f1_macro", "f1_micro", "average_precision_macro")}
 
     return compute
@@ -212,94 +248,3 @@ def compute_metrics_with(metric, thresholds: list[float] | None = None):
 def callbacks_for(args: TrainingArguments, patience: int) -> list:
     """Early stopping where there is a validation loss to watch."""
     return [EarlyStoppingCallback(patience)] if args.load_best_model_at_end and patience > 0 else []
-
-
-def load_split(dataset: str, config: str, split: str) -> Rows | None:
-    """One split's rows; of a single Parquet file, those that the published rule puts there. None where it has none."""
-    rows = read_parquet(dataset_files(dataset, config, split))
-    if Path(dataset).is_file():
-        place = np.clip((splitmix64(rows.gridimage_id) % np.uint64(10)).astype(int) - 7, 0, 2)
-        rows = rows[place == SPLITS.index(split)]
-    return rows if len(rows) else None
-
-
-def memory_rows(rows: Rows, labels, training: bool, seed: int, factor: np.ndarray | None = None) -> MemoryRows:
-    """Rows and the label options (`LabelArguments`) → what Trainer takes; only training rows lose distances.
-
-    Args:
-        factor: [N], what the weights are multiplied by.
-    """
-    targets = training_targets(rows.tags, rows.distance, labels.cross_far_min_distance)
-    weight = official_weights(rows.tags, rows.distance) if labels.weights == "official" else rows.weight
-    weight = weight if factor is None else weight * factor
-    hidden = {name: getattr(labels, name) for name in ("distance_dropout", "cross_far_scramble", "distance_shuffle")}
-    return MemoryRows(rows, targets, weight, **(hidden if training else {}), seed=seed)
-
-
-@dataclasses.dataclass
-class LabelArguments:
-    """How raw tags, weights and distances become what the model learns from."""
-
-    cross_far_min_distance: int = dataclasses.field(
-        default=0, metadata={"help": "metres; Cross Grid counts as Cross Far only beyond (0: always; official: 256)"}
-    )
-    weights: str = dataclasses.field(
-        default="column",
-        metadata={"help": "column, or official: the official notebook's", "choices": ["column", "official"]},
-    )
-    distance_dropout: float = dataclasses.field(
-        default=0.0, metadata={"help": "share of rows whose distance is hidden, anew each epoch (official v2.3: 0.3)"}
-    )
-    cross_far_scramble: float = dataclasses.field(
-        default=0.0, metadata={"help": "share of Cross Far rows that get a random near distance (official v2.3: 1.0)"}
-    )
-    distance_shuffle: float = dataclasses.field(
-        default=0.0, metadata={"help": "share of rows of any class that get a random distance, anew each epoch"}
-    )
-
-    def __post_init__(self):
-        for name in ("distance_dropout", "cross_far_scramble", "distance_shuffle"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"--{name} is a share between 0 and 1, got {getattr(self, name)}")
-        if self.cross_far_min_distance < 0:
-            raise ValueError(f"--cross_far_min_distance is in metres, 0 or more, got {self.cross_far_min_distance}")
-
-
-@dataclasses.dataclass
-class GeographTrainingArguments(TrainingArguments):
-    """`TrainingArguments` with defaults for a small model on rows in memory."""
-
-    output_dir: str = dataclasses.field(
-        default="geograph-type-classifier", metadata={"help": "then a whole Hub repository"}
-    )
-    eval_strategy: str = "epoch"
-    save_strategy: str | None = None
-    save_total_limit: int | None = 2
-    load_best_model_at_end: bool | None = None
-    metric_for_best_model: str | None = "loss"
-    per_device_train_batch_size: int = 1024
-    per_device_eval_batch_size: int = 8192
-    learning_rate: float = 1e-3
-    num_train_epochs: float = 50
-    lr_scheduler_type: str = "constant"
-    optim: str = "adamw_torch_fused"
-    max_grad_norm: float = 0.0
-    logging_strategy: str = "epoch"
-    logging_nan_inf_filter: bool = False
-    log_level: str = "error"
-    report_to: str = "none"
-    remove_unused_columns: bool = False
-    dataloader_pin_memory: bool = False
-    ddp_find_unused_parameters: bool | None = False
-    restore_callback_states_from_checkpoint: bool = True
-
-    def __post_init__(self):
-        # Without validation there is no best model: what is saved is the last one.
-        validates = str(getattr(self.eval_strategy, "value", self.eval_strategy)) != "no"
-        if self.load_best_model_at_end is None:
-            self.load_best_model_at_end = validates
-        if self.save_strategy is None:
-            self.save_strategy = self.eval_strategy if validates else "epoch"
-        if not validates:
-            self.load_best_model_at_end = False
-        super().__post_init__()

@@ -24,12 +24,13 @@ photos (raw tag From Above) judged apart, and macro F1 by distance.
 
 _KWARGS_DESCRIPTION = """
 Args:
-    predictions: probabilities, [N, 7], in the order of the classes.
+    predictions: probabilities, 0 to 1, [N, 7], in the order of the classes.
     references: 1 where the class applies, [N, 7].
     thresholds: 7 probabilities; a class counts from there on. 0.5 each by default.
     weight: [N], how far to trust each row's labels; only the loss carries it. 1 by default.
     tags: [N, 8], the raw tags in alphabetical order; without them the drone figures are null.
     distance: [N], bucket indices 0 to 22; without them `by_distance` is null.
+    classes: names of the columns, the seven by default.
 Returns:
     n, loss, f1_macro, f1_micro, average_precision_macro, per_class, true_drone_recall, true_drone_n,
     pseudo_drone_recall, pseudo_drone_n, by_distance.
@@ -49,31 +50,19 @@ _CITATION = """
 """
 
 
-def figures(predictions, references, weight=None, distance=None, tags=None, thresholds=None) -> dict:
+def figures(predictions, references, weight=None, distance=None, tags=None, thresholds=None, classes=None) -> dict:
     """All figures at once; see the description of the inputs above. A class with nothing to find counts 0."""
+    classes = list(CLASSES if classes is None else classes)
     probabilities = np.asarray(predictions, dtype=np.float64)
+    check_answers(probabilities, np.asarray(references, dtype=np.float64), len(classes))
     targets = np.asarray(references) > 0.5
-    if probabilities.ndim != 2 or probabilities.shape != targets.shape or probabilities.shape[1] != len(CLASSES):
-        raise ValueError(
-            f"predictions and references must both be [N, {len(CLASSES)}], "
-            f"got {list(probabilities.shape)} and {list(targets.shape)}"
-        )
-    if not len(probabilities):
-        raise ValueError("no rows to judge")
-    for name, value, shape in (
-        ("weight", weight, (len(targets),)),
-        ("distance", distance, (len(targets),)),
-        ("tags", tags, (len(targets), len(TAGS))),
-        ("thresholds", thresholds, (len(CLASSES),)),
-    ):
-        if value is not None and np.shape(value) != shape:
-            raise ValueError(f"{name} must be {list(shape)}, got {list(np.shape(value))}")
-    thresholds = np.full(len(CLASSES), 0.5) if thresholds is None else np.asarray(thresholds, dtype=np.float64)
+    check_columns(len(targets), len(classes), weight, distance, tags, thresholds)
+    thresholds = np.full(len(classes), 0.5) if thresholds is None else np.asarray(thresholds, dtype=np.float64)
     predicted = probabilities >= thresholds
     precision, recall, f1, support = precision_recall_fscore_support(targets, predicted, average=None, zero_division=0)
     average_precision = [
         float(average_precision_score(targets[:, i], probabilities[:, i])) if targets[:, i].any() else 0.0
-        for i in range(len(CLASSES))
+        for i in range(len(classes))
     ]
     per_class = {
         name: {
@@ -84,7 +73,7 @@ def figures(predictions, references, weight=None, distance=None, tags=None, thre
             "support": int(support[i]),
             "threshold": float(thresholds[i]),
         }
-        for i, name in enumerate(CLASSES)
+        for i, name in enumerate(classes)
     }
     micro = precision_recall_fscore_support(targets, predicted, average="micro", zero_division=0)[2]
     return {
@@ -94,9 +83,48 @@ def figures(predictions, references, weight=None, distance=None, tags=None, thre
         "f1_micro": float(micro),
         "average_precision_macro": float(np.mean(average_precision)),
         "per_class": per_class,
-        **drone_recall(predicted, tags),
+        **drone_recall(predicted, tags, classes),
         "by_distance": None if distance is None else by_distance(predicted, targets, np.asarray(distance)),
     }
+
+
+def check_answers(probabilities: np.ndarray, references: np.ndarray, classes: int) -> None:
+    """Raises ValueError for what are no probabilities (logits, percentages, NaN) or no 0 and 1."""
+    if probabilities.ndim != 2 or probabilities.shape != references.shape or probabilities.shape[1] != classes:
+        raise ValueError(
+            f"predictions and references must both be [N, {classes}], "
+            f"got {list(probabilities.shape)} and {list(references.shape)}"
+        )
+    if not len(probabilities):
+        raise ValueError("no rows to evaluate")
+    low, high = probabilities.min(), probabilities.max()
+    if not (low >= 0 and high <= 1):  # NaN is neither
+        guess = "logits? take their sigmoid" if low < 0 else "percentages? divide by 100" if high > 1 else "NaN"
+        raise ValueError(f"predictions must be probabilities, 0 to 1, got {low:g} to {high:g} ({guess})")
+    if not np.isin(references, (0, 1)).all():
+        raise ValueError("references must be 0 or 1, one a class")
+
+
+def check_columns(rows: int, classes: int, weight, distance, tags, thresholds) -> None:
+    """Raises ValueError for columns of another length, negative weights, metres in the place of buckets."""
+    for name, value, shape in (
+        ("weight", weight, (rows,)),
+        ("distance", distance, (rows,)),
+        ("tags", tags, (rows, len(TAGS))),
+        ("thresholds", thresholds, (classes,)),
+    ):
+        if value is not None and np.shape(value) != shape:
+            raise ValueError(f"{name} must be {list(shape)}, got {list(np.shape(value))}")
+    if weight is not None and not (np.isfinite(np.asarray(weight, float)) & (np.asarray(weight, float) >= 0)).all():
+        raise ValueError("weight must be finite and at least 0 in every row")
+    if thresholds is not None and not ((np.asarray(thresholds) >= 0) & (np.asarray(thresholds) <= 1)).all():
+        raise ValueError(f"thresholds must be probabilities, 0 to 1, got {list(thresholds)}")
+    if distance is not None:
+        bucket = np.asarray(distance)
+        if not np.issubdtype(bucket.dtype, np.integer) or bucket.min() < 0 or bucket.max() > UNKNOWN_BUCKET:
+            raise ValueError(
+                f"distance must hold bucket indices, whole numbers 0 to {UNKNOWN_BUCKET} (metres? 2^i is bucket i + 1)"
+            )
 
 
 def weighted_loss(probabilities: np.ndarray, targets: np.ndarray, weight=None) -> float:
@@ -107,9 +135,12 @@ def weighted_loss(probabilities: np.ndarray, targets: np.ndarray, weight=None) -
     return float((per_row if weight is None else per_row * np.asarray(weight)).mean())
 
 
-def drone_recall(predicted: np.ndarray, tags) -> dict:
+def drone_recall(predicted: np.ndarray, tags, classes=CLASSES) -> dict:
     """How often From Drone is predicted on rows tagged From Drone (true) and From Above (pseudo); null without any."""
-    drone = predicted[:, CLASSES.index("From Drone")]
+    if "From Drone" not in classes:
+        tags, drone = None, predicted[:, 0]
+    else:
+        drone = predicted[:, classes.index("From Drone")]
     result = {}
     for name, tag in (("true_drone", "From Drone"), ("pseudo_drone", "From Above")):
         has = np.zeros(len(drone), bool) if tags is None else np.asarray(tags)[:, TAGS.index(tag)].astype(bool)
@@ -144,5 +175,5 @@ class GeographTypes(evaluate.Metric):
             features=datasets.Features({"predictions": row, "references": row}),
         )
 
-    def _compute(self, predictions, references, weight=None, distance=None, tags=None, thresholds=None):
-        return figures(predictions, references, weight, distance, tags, thresholds)
+    def _compute(self, predictions, references, weight=None, distance=None, tags=None, thresholds=None, classes=None):
+        return figures(predictions, references, weight, distance, tags, thresholds, classes)

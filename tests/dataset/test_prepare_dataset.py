@@ -15,8 +15,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from geograph_types.rows.fields import TAGS, read_parquet, splitmix64
+from geograph_types.rows.parquet import read_parquet
+from geograph_types.rows.splits import splitmix64
 from geograph_types.rows.synthetic import lines_of
+from names_geograph import TAGS
 from prepare_dataset import kind_of
 from tests.conftest import ROOT
 

@@ -11,7 +11,7 @@ import torch
 
 from configuration_geograph import GeographConfig
 from geograph_types.hub.model_folder import save_model_repository
-from geograph_types.rows.fields import read_parquet
+from geograph_types.rows.parquet import read_parquet
 from geograph_types.training.labels import training_targets
 from modeling_geograph import GeographModel
 from names_geograph import CLASSES
@@ -110,7 +110,7 @@ def test_the_card_takes_the_report_and_only_the_last_one(report, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        (["--model", "nowhere"], 1, "no model there"),
+        (["--model", "nowhere"], 1, "nowhere"),
         (["--model", "ours", "--dataset", "nowhere"], 1, "no such folder"),
         (["--model", "ours", "--split", "tset"], 2, "tset"),
         (["--model", "nowhere", "--update_card"], 2, "README.md"),

@@ -95,6 +95,34 @@ def test_columns_of_another_length_are_refused(metric):
         metric.compute(predictions=np.zeros((3, 7)), references=np.ones((3, 7)), tags=np.zeros((2, 8)))
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"predictions": np.full((3, 7), -2.5)}, "logits"),
+        ({"predictions": np.full((3, 7), 95.0)}, "percentages"),
+        ({"predictions": np.full((3, 7), np.nan)}, "probabilities"),
+        ({"references": np.full((3, 7), 2)}, "0 or 1"),
+        ({"weight": [1, -1, 1]}, "at least 0"),
+        ({"weight": [1, np.nan, 1]}, "at least 0"),
+        ({"distance": [16, 256, 2048]}, "metres"),
+        ({"distance": [0.5, 1.0, 2.0]}, "bucket"),
+        ({"thresholds": [50] * 7}, "thresholds must be probabilities"),
+    ],
+)
+def test_what_is_no_probability_weight_or_bucket_is_refused(metric, change, message):
+    given = {"predictions": np.zeros((3, 7)), "references": np.ones((3, 7), int)} | change
+    with pytest.raises(ValueError, match=message) as refused:
+        metric.compute(**given)
+    assert "\n" not in str(refused.value)
+
+
+def test_other_classes(metric):
+    targets = np.eye(3)
+    found = metric.compute(predictions=targets, references=targets, classes=["A", "B", "From Drone"])
+    assert list(found["per_class"]) == ["A", "B", "From Drone"]
+    assert found["f1_macro"] == 1
+
+
 def test_its_page_is_its_readme(root):
     import runpy
 

@@ -8,6 +8,8 @@ from sklearn.metrics import average_precision_score, f1_score
 from configuration_geograph import GeographConfig
 from geograph_types.evaluation import statistics
 from geograph_types.evaluation.baselines import distance_alone, most_frequent, zero_shot
+from geograph_types.evaluation.figures import Answers, of_answers
+from geograph_types.evaluation.intervals import bootstrap, interval, paired_difference, resamples
 from geograph_types.rows.fields import Rows
 from modeling_geograph import GeographModel
 from names_geograph import CLASSES
@@ -31,40 +33,73 @@ def answers():
     return np.clip(targets * 0.3 + generator.random((300, 7)) * 0.7, 0, 1).astype(np.float32), targets
 
 
+def resampled(probability, targets, times, rows=None):
+    """Bootstrap samples at thresholds of a half."""
+    weight = np.ones(len(targets), np.float32)
+    return bootstrap(Answers(probability, targets, np.full(7, 0.5), CLASSES), weight, times, rows)
+
+
 def test_resamples_give_scikit_learns_figures(answers):
     probability, targets = answers
-    samples = statistics.bootstrap(probability, targets, np.full(7, 0.5), np.ones(300), times=3)
-    counts = next(statistics.resamples(300, 3))
+    probability = probability.round(2)  # so that many rows share one probability: their order is chance
+    far = np.arange(300) % 2 == 0
+    samples = resampled(probability, targets, 3, {"far": far, "none": np.zeros(300, bool)})
+    assert "group:none" not in samples
+    counts = next(resamples(300, 3))
     assert (counts.sum(axis=1) == 300).all()
-    for i, row in enumerate(counts.astype(int)):
+    for i, row in enumerate(counts):
         chosen = np.repeat(np.arange(300), row)
-        expected = f1_score(targets[chosen], probability[chosen] >= 0.5, average="macro", zero_division=0)
-        assert samples["f1_macro"][i] == pytest.approx(expected, abs=1e-5)
-        ap = average_precision_score(targets[chosen][:, 0], probability[chosen][:, 0])
-        assert samples["average_precision"][i, 0] == pytest.approx(ap, abs=0.01)  # ties are broken one by one
+        for name, some in (("f1_macro", chosen), ("group:far", chosen[far[chosen]])):
+            expected = f1_score(targets[some], probability[some] >= 0.5, average="macro", zero_division=0)
+            assert samples[name][i] == pytest.approx(expected, abs=1e-5)
+        for c in range(7):
+            ap = average_precision_score(targets[chosen][:, c], probability[chosen][:, c])
+            assert samples["average_precision"][i, c] == pytest.approx(ap, abs=1e-9)
 
 
 def test_an_interval_holds_the_figure(answers):
     probability, targets = answers
-    samples = statistics.bootstrap(probability, targets, np.full(7, 0.5), np.ones(300), times=200)
-    low, high = statistics.interval(samples["f1_macro"])
+    samples = resampled(probability, targets, 200)
+    low, high = interval(samples["f1_macro"])
     assert low < f1_score(targets, probability >= 0.5, average="macro") < high
 
 
-def test_differences_are_the_figures_own_and_the_same_model_shows_none(answers):
-    import evaluate_model
+def test_the_interval_of_average_precision_holds_it_among_ties():
+    """Ties broken one by one gave intervals that lay above or below the figure itself."""
+    generator = np.random.default_rng(4)
+    targets = generator.random((400, 7)) < 0.1
+    probability = np.where(targets, generator.integers(0, 3, (400, 7)), generator.integers(0, 2, (400, 7))) / 2
+    found = figures_at_half(probability, targets, 200)
+    for name, one in found["figures"]["per_class"].items():
+        low, high = found["intervals"]["per_class"][name]["average_precision"]
+        assert low < one["average_precision"] < high
 
+
+def figures_at_half(probability, targets, times):
+    answers = Answers(probability, targets, np.full(7, 0.5), CLASSES)
+    return of_answers(answers, made_rows(len(targets)), times)
+
+
+def test_differences_are_the_figures_own_and_the_same_model_shows_none(answers):
     probability, targets = answers
-    half, rows = np.full(7, 0.5), made_rows(300)
-    ours = evaluate_model.judge_probabilities(probability, targets, half, rows, 100)
-    same = statistics.paired_difference(ours, ours)
+    ours = figures_at_half(probability, targets, 100)
+    same = paired_difference(ours, ours)
     assert same["f1_macro"] == {"difference": 0.0, "interval": [0.0, 0.0], "sure": False}
-    worse = evaluate_model.judge_probabilities(1 - probability, targets, half, rows, 100)
-    found = statistics.paired_difference(ours, worse)
+    worse = figures_at_half(1 - probability, targets, 100)
+    found = paired_difference(ours, worse)
     assert found["f1_macro"]["sure"]
     assert found["f1_macro"]["difference"] == ours["figures"]["f1_macro"] - worse["figures"]["f1_macro"]
     low, high = found["per_class_f1"]["Extra"]["interval"]
     assert low < found["per_class_f1"]["Extra"]["difference"] < high
+
+
+def test_without_resamples_there_are_no_intervals(answers):
+    probability, targets = answers
+    ours = figures_at_half(probability, targets, 0)
+    assert ours["intervals"]["f1_macro"] is None
+    assert ours["intervals"]["per_class"]["Extra"]["f1"] is None
+    worse = figures_at_half(1 - probability, targets, 0)
+    assert paired_difference(ours, worse)["f1_macro"]["sure"] is None
 
 
 def test_wilson_is_the_published_interval():
@@ -72,26 +107,23 @@ def test_wilson_is_the_published_interval():
     assert statistics.wilson(None, 0) is None
 
 
-def test_no_interval_claims_certainty_from_few_photos(root):
-    import evaluate_model
-
+def test_no_interval_claims_certainty_from_few_photos():
     targets = np.zeros((40, 7), bool)
     targets[:6, 6] = targets[6:, 4] = True
-    rows = made_rows(40)
-    found = evaluate_model.judge_probabilities(targets.astype(np.float32), targets, np.full(7, 0.5), rows, 100)
+    found = figures_at_half(targets.astype(np.float32), targets, 100)
     assert found["figures"]["per_class"]["From Drone"]["precision"] == 1
     for key in ("precision", "recall"):
         low, high = found["intervals"]["per_class"]["From Drone"][key]
         assert (low, high) == pytest.approx((1 - 0.3903, 1), abs=1e-3)
 
 
-def test_trust_around_counts_the_answers_there():
+def test_answers_around_counts_the_answers_there():
     probability = np.array([[0.75, 0.1], [0.85, 0.95], [0.8, 0.3]])
     targets = np.array([[1, 0], [0, 1], [1, 0]])
-    found = statistics.trust_around(probability, targets)
+    found = statistics.answers_around(probability, targets)
     assert (found["n"], found["predicted"], found["observed"]) == (3, pytest.approx(0.8), pytest.approx(2 / 3))
     assert found["interval"][0] < 2 / 3 < found["interval"][1]
-    assert statistics.trust_around(probability, targets, around=0.5, within=0.05)["observed"] is None
+    assert statistics.answers_around(probability, targets, around=0.5, within=0.05)["observed"] is None
 
 
 def test_each_distance_is_judged_on_the_classes_it_has():

@@ -117,7 +117,7 @@ def test_rows_get_what_the_pipeline_says(kind, suffix, model_folder, source_rows
 def test_bad_rows_get_their_error(model_folder, source_rows, tmp_path, monkeypatch, capsys):
     rows = [dict(row) for row in source_rows[:8]]
     rows[1]["embeddings"] = "!!!"
-    rows[2]["distance"] = "3"
+    rows[2]["distance"] = "near"
     rows[3]["embeddings"] = base64.b64encode(np.full(512, np.nan, "<f4").tobytes()).decode()
     del rows[4]["gridimage_id"]
     rows[5]["types"] = "a tag that does not matter here"

@@ -1,39 +1,18 @@
-"""Source rows: what is taken, what is refused and why; Parquet back to arrays."""
+"""Source rows: what is taken, what is refused and why."""
 
 import base64
-import json
 import struct
 
 import numpy as np
 import pytest
 
 from geograph_types.rows import fields
-from geograph_types.rows.fields import (
-    distance_code,
-    iterate_parquet,
-    parse_block,
-    parse_types,
-    read_parquet,
-    splitmix64,
-)
+from geograph_types.rows.fields import parse_row, parse_types, parse_weight
+from geograph_types.rows.jsonl import most_rows, parse_block, parse_rows
+from geograph_types.rows.splits import NO_SPLIT, split_of_ids, splitmix64
 from names_geograph import TAGS
-
-
-def source_row(identity=7, **changes) -> dict:
-    vector = np.arange(512, dtype="<f4") / 100 + identity
-    row = {
-        "gridimage_id": identity,
-        "types": "Geograph",
-        "distance": "16",
-        "embeddings": base64.b64encode(vector.tobytes()).decode(),
-        "weight": 1.0,
-        "split": "tra",
-    }
-    return {key: value for key, value in (row | changes).items() if value is not ...}
-
-
-def block_of(*lines) -> bytes:
-    return b"".join((line if isinstance(line, bytes) else json.dumps(line).encode()) + b"\n" for line in lines)
+from row_geograph import code_of_row, distance_code, parse_embedding, parse_id
+from tests.support.source_rows import base64_of, block_of, source_row, vector
 
 
 def test_tags_are_those_of_the_configuration():
@@ -61,7 +40,7 @@ def test_a_good_row_comes_out_bit_for_bit():
 
 def test_what_is_absent_has_its_meaning():
     block = parse_block(block_of(source_row(weight=..., split=..., distance=...)), 1, "s")
-    assert (block.weight[0], block.split[0], block.bucket[0]) == (1.0, fields.NO_SPLIT, 22)
+    assert (block.weight[0], block.split[0], block.bucket[0]) == (1.0, NO_SPLIT, 22)
 
 
 @pytest.mark.parametrize(
@@ -76,6 +55,13 @@ def test_what_is_absent_has_its_meaning():
         (16.0, "16", 5),
         ("1048576", "1048576", 21),
         ("Unknown", "Unknown", 22),
+        (" unknown ", "Unknown", 22),
+        (float("nan"), "Unknown", 22),
+        (" 16", "16", 5),
+        ("16.0", "16", 5),
+        ("  ", "", 0),
+        (0.0, "0", 0),
+        ("0.0", "0", 0),
     ],
 )
 def test_distances(value, text, bucket):
@@ -83,7 +69,7 @@ def test_distances(value, text, bucket):
     assert (fields.DISTANCES[block.distance[0]], block.bucket[0]) == (text, bucket)
 
 
-@pytest.mark.parametrize("value", ["3", "-4", -4, 2097152, "far", True, 1.5, [], "unknown", "016"])
+@pytest.mark.parametrize("value", ["3", "-4", -4, 2097152, "far", True, 1.5, [], "016", "1_6", "nan", -1.0])
 def test_impossible_distances(value):
     with pytest.raises(ValueError, match="impossible distance"):
         distance_code(value)
@@ -103,16 +89,23 @@ INFINITE = base64.b64encode(struct.pack("<512f", float("-inf"), *[0.0] * 511)).d
         (source_row(types=...), "no types", 7),
         (source_row(embeddings=...), "no embeddings", 7),
         (source_row(gridimage_id=0), "bad gridimage_id", None),
-        (source_row(gridimage_id="7"), "bad gridimage_id", None),
+        (source_row(gridimage_id="7a"), "bad gridimage_id '7a'", None),
+        (source_row(gridimage_id=None), "bad gridimage_id None", None),
+        (source_row(gridimage_id=-5), "bad gridimage_id -5", None),
+        (source_row(gridimage_id=7.5), "bad gridimage_id 7.5", None),
+        (source_row(gridimage_id=1e300), "bad gridimage_id 1e+300", None),
+        (source_row(gridimage_id="x" * 5000), "bad gridimage_id 'xxxx", None),
         (source_row(gridimage_id=True), "bad gridimage_id", None),
         (source_row(gridimage_id=2**63), "bad gridimage_id", None),
         (source_row(types=""), "no tag", 7),
         (source_row(types=" , "), "no tag", 7),
         (source_row(types="Geograph,Cross Far"), "unknown tag 'Cross Far'", 7),
-        (source_row(types=["Geograph"]), "types must be text", 7),
+        (source_row(types=["Geograph", 6]), "nothing says what they stand for", 7),
         (source_row(distance="3"), "impossible distance", 7),
         (source_row(weight=-0.5), "bad weight", 7),
-        (source_row(weight="1"), "bad weight", 7),
+        (source_row(weight="one"), "bad weight 'one'", 7),
+        (source_row(weight=float("nan")), "bad weight nan", 7),
+        (source_row(weight="inf"), "bad weight 'inf'", 7),
         (source_row(weight=1e39), "bad weight", 7),
         (source_row(split="dev"), "unknown split 'dev'", 7),
         (source_row(embeddings="AAAA"), "3 bytes, expected 2048", 7),
@@ -120,6 +113,13 @@ INFINITE = base64.b64encode(struct.pack("<512f", float("-inf"), *[0.0] * 511)).d
         (source_row(embeddings=None), "must be base64 text", 7),
         (source_row(embeddings=NAN), "NaN or infinity", 7),
         (source_row(embeddings=INFINITE), "NaN or infinity", 7),
+        (source_row(embeddings=[0.0] * 512), "all zeros", 7),
+        (source_row(embeddings=[3e38] * 512), "absurd norm", 7),
+        (source_row(embeddings=[1e300] * 512), "NaN or infinity", 7),
+        (source_row(embeddings=[0.1] * 511), "511 numbers, expected 512", 7),
+        (source_row(embeddings=[0.1] * 511 + [None]), "must be numbers, got null", 7),
+        (source_row(embeddings=[0.1] * 511 + ["1"]), "must be numbers", 7),
+        (source_row(embeddings={"a": 1}), "must be base64 text or 512 numbers", 7),
     ],
 )
 def test_bad_rows_are_named(line, reason, identity):
@@ -132,17 +132,113 @@ def test_bad_rows_are_named(line, reason, identity):
     assert ("gridimage_id" in bad.as_json()) == (identity is not None)
 
 
-def test_finite_numbers_with_an_infinite_sum_are_good():
-    large = base64.b64encode(np.full(512, 3e38, "<f4").tobytes()).decode()
-    assert len(parse_block(block_of(source_row(embeddings=large)), 1, "s")) == 1
-
-
 def test_embeddings_go_where_they_are_wanted():
     data = block_of(source_row(1), source_row(2))
-    out = np.zeros((fields.most_rows(len(data)), 512), np.float32)
+    out = np.zeros((most_rows(len(data)), 512), np.float32)
     block = parse_block(data, 1, "s", out=out)
     assert np.shares_memory(block.embedding, out)
     assert out[:2, 0].tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("value", [7706259, "7706259", " 7706259 ", 7706259.0, "7706259.0", np.int32(7706259)])
+def test_a_number_in_any_form(value):
+    assert parse_id(value) == 7706259
+
+
+@pytest.mark.parametrize(
+    ("value", "weight"), [(0.5, 0.5), ("0.5", 0.5), (None, 1.0), ("", 1.0), (0, 0.0), ("1e-3", 0.001)]
+)
+def test_weights(value, weight):
+    assert parse_weight(value) == weight
+
+
+V = vector(1)
+TEXT = base64_of(V)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        TEXT,
+        TEXT.rstrip("="),
+        TEXT.translate({ord("+"): "-", ord("/"): "_"}),
+        "\n".join(TEXT[i : i + 76] for i in range(0, len(TEXT), 76)),
+        [float(x) for x in V],
+        [[float(x) for x in V]],
+        V,
+        V.astype("f8"),
+        V.tobytes(),
+        TEXT.encode(),
+        str(V.tolist()),
+        " ".join(map(str, V.tolist())).join("[]"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_vector_in_any_form(value):
+    assert parse_embedding(value).tobytes() == V.tobytes()
+    if isinstance(value, str | list):
+        block = parse_block(
+            block_of(source_row(embeddings=value), source_row(8, embeddings=..., embedding=value)), 1, "s"
+        )
+        assert block.embedding.tobytes() == 2 * V.tobytes(), block.rejected
+
+
+def test_any_width_that_is_asked_for():
+    wide = vector(2, 768)
+    line = block_of(source_row(embeddings=base64_of(wide)), source_row(8), source_row(9, embeddings=wide.tolist()))
+    block = parse_block(line, 1, "s", embedding_dim=768)
+    assert block.embedding.tobytes() == 2 * wide.tobytes()
+    (bad,) = block.rejected
+    assert bad.reason == "embeddings of a wrong length: 2048 bytes (512 numbers), expected 3072 (768 float32)"
+
+
+def test_rows_of_the_dataset_saved_again():
+    """As `datasets` writes them with `to_json`: a list, numbers for the tags, the published split."""
+    saved = {"gridimage_id": 7, "types": [2, 6], "distance": "16", "distance_bucket": 5, "embedding": V.tolist()}
+    row = parse_row(saved | {"weight": 0.5, "split": "validation", "title": None})
+    assert (row.gridimage_id, row.distance, row.types, row.weight, row.split) == (7, 5, (2, 6), 0.5, 1)
+    assert row.embedding.tobytes() == V.tobytes()
+    assert parse_row(saved | {"types": ["Cross Grid", "Geograph"], "split": 2}).types == (2, 6)
+    with pytest.raises(ValueError, match="'16' and distance_bucket 9 differ"):
+        parse_row(saved | {"distance_bucket": 9})
+
+
+def test_prediction_asks_only_for_what_it_needs():
+    row = {"gridimage_id": "7", "embeddings": TEXT, "distance": 300, "types": 3, "weight": "x", "split": "dev"}
+    block = parse_block(block_of(row, row | {"distance": -1}), 1, "s", labelled=False)
+    assert (block.gridimage_id.tolist(), block.bucket.tolist()) == ([7], [9])
+    assert "impossible distance -1; expected metres" in block.rejected[0].reason
+    assert code_of_row({"distance_bucket": 5}) == 5
+    assert code_of_row({}) == 22
+
+
+def test_lines_that_are_no_plain_rows():
+    one, two = (block_of(source_row(i))[:-1] for i in (1, 2))
+    bom = b"\xef\xbb\xbf"
+    for text in (
+        one + b",\n" + two + b",",
+        one + b"\n" + bom + two,
+        one + bom + two,
+        one + two,
+        one + b"\r\n\r\n" + two,
+    ):
+        block = parse_block(text, 1, "s")
+        assert block.gridimage_id.tolist() == [1, 2], (text[-30:], block.rejected)
+    assert parse_block(one + b"{oops", 1, "s").rejected[0].reason.startswith("broken JSON")
+    assert parse_block(b"[" * 100_000, 1, "s").rejected[0].reason.startswith("broken JSON")
+
+
+def test_rows_as_dicts():
+    block = parse_rows([(2, source_row(1, weight="")), (5, ValueError("4 cells"))], "s", extra=("subject",))
+    assert (block.gridimage_id.tolist(), block.line.tolist(), block.extra) == ([1], [2], {"subject": [None]})
+    assert [str(bad) for bad in block.rejected] == ["s, line 5: 4 cells"]
+
+
+def test_the_split_of_ids():
+    ids = np.arange(1, 1001)
+    tenth = splitmix64(ids) % np.uint64(10)
+    assert split_of_ids(ids).tolist() == [0 if t < 8 else int(t) - 7 for t in tenth]
+    assert split_of_ids(ids[:3], np.array([2, NO_SPLIT, 0], np.int8)).tolist()[::2] == [2, 0]
 
 
 def test_splitmix64_as_published():
@@ -163,54 +259,3 @@ def test_the_official_row(shared):
     assert block.gridimage_id.tolist() == [7706259]
     assert block.bucket.tolist() == [5]
     assert 9 < np.linalg.norm(block.embedding[0]) < 11
-
-
-def write_parquet(path, count, row_group_size=None):
-    import pyarrow.parquet as pq
-
-    from geograph_types.dataset.writer import schema, small_columns
-
-    block = parse_block(
-        block_of(*(source_row(i + 1, types="Inside,Geograph", weight=0.5) for i in range(count))), 1, "s"
-    )
-    import pyarrow as pa
-
-    table = small_columns(block, False)
-    vectors = pa.FixedSizeListArray.from_arrays(pa.array(block.embedding.reshape(-1)), 512)
-    table = table.append_column("embedding", vectors).select(schema(False, True).names).cast(schema(False, True))
-    pq.write_table(table, path, row_group_size=row_group_size)
-    return block
-
-
-def test_parquet_becomes_arrays(tmp_path):
-    first, second = tmp_path / "a.parquet", tmp_path / "b.parquet"
-    blocks = [write_parquet(first, 40, row_group_size=7), write_parquet(second, 3)]
-    found = read_parquet([first, second])
-    assert [a.dtype for a in (found.gridimage_id, found.tags, found.distance, found.weight)] == [
-        np.int64, bool, np.uint8, np.float32,
-    ]  # fmt: skip
-    assert found.gridimage_id.tolist() == [*range(1, 41), 1, 2, 3]
-    assert found.embedding.tobytes() == b"".join(b.embedding.tobytes() for b in blocks)
-    assert (found.tags == [tag in ("Inside", "Geograph") for tag in TAGS]).all()
-    assert (found.distance == 5).all()
-    assert (found.weight == 0.5).all()
-    assert found[np.array([2, 0])].gridimage_id.tolist() == [3, 1]
-    sizes = [len(batch) for batch in iterate_parquet([first], batch_size=16)]
-    assert sum(sizes) == 40
-    assert max(sizes) <= 16
-
-
-def test_other_files_are_refused_by_name(tmp_path):
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    (tmp_path / "text.parquet").write_text("no Parquet at all")
-    with pytest.raises(ValueError, match=r"text\.parquet: not a Parquet file"):
-        next(iterate_parquet([tmp_path / "text.parquet"]))
-    pq.write_table(pa.table({"gridimage_id": [1]}), tmp_path / "other.parquet")
-    with pytest.raises(ValueError, match="no column 'embedding'"):
-        read_parquet([tmp_path / "other.parquet"])
-    short = pa.table({"gridimage_id": [1], "embedding": pa.array([[1.0, 2.0]], pa.list_(pa.float32()))})
-    pq.write_table(short, tmp_path / "short.parquet")
-    with pytest.raises(ValueError, match="512 float32"):
-        read_parquet([tmp_path / "short.parquet"])

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from encoder_geograph import GeographEncoder
-from geograph_types.rows.fields import TAGS
+from names_geograph import TAGS
 from tests.dataset.test_prepare_dataset import prepare
 from tests.support.photo_factory import make_photos
 from tests.support.tiny_tower import make_tiny_tower

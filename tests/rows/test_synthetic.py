@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from geograph_types.rows.fields import SourceRows, parse_block
+from geograph_types.rows.fields import SourceRows
+from geograph_types.rows.jsonl import parse_block
 from geograph_types.rows.synthetic import lines_of, parse_spec
 from geograph_types.training.labels import training_targets
 

@@ -106,7 +106,7 @@ def test_training_finds_wrong_labels_and_learns_from_the_rest(root, tmp_path):
     with (model / "label_noise.csv").open() as file:
         listed = {int(entry["gridimage_id"]): entry for entry in csv.DictReader(file)}
     # The same rows without the noise tell which labels are wrong.
-    from geograph_types.rows.fields import iterate_parquet
+    from geograph_types.rows.parquet import iterate_parquet
     from geograph_types.rows.sources import dataset_files
 
     clean = tmp_path / "clean"

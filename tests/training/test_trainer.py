@@ -17,7 +17,11 @@ from safetensors.torch import load_file
 from configuration_geograph import GeographConfig
 from geograph_types.hub.model_folder import TRAVELLING_FILES
 from geograph_types.rows.fields import Rows
-from geograph_types.training.trainer import GeographTrainer, GeographTrainingArguments, LabelArguments, memory_rows
+from geograph_types.training.arguments import LabelArguments
+from geograph_types.training.data import TrainingData
+from geograph_types.training.memory_rows import MemoryRows
+from geograph_types.training.trainer import GeographTrainer
+from geograph_types.training.training_arguments import GeographTrainingArguments
 from modeling_geograph import GeographModel, weighted_bce
 from names_geograph import CLASSES, UNKNOWN_BUCKET
 from tests.conftest import ROOT
@@ -37,6 +41,10 @@ def made(count: int = ROWS) -> Rows:
     )
 
 
+def in_memory(rows: Rows, training: bool = True, seed: int = 0, **options) -> MemoryRows:
+    return MemoryRows(TrainingData.of(rows, GeographConfig(), LabelArguments(**options)), training, seed)
+
+
 def model_without_dropout() -> GeographModel:
     torch.manual_seed(0)
     return GeographModel(GeographConfig(dropout=0.0))
@@ -49,7 +57,7 @@ def weights_after(folder: Path, batch: int, accumulate: int, count: int = ROWS, 
         num_train_epochs=1, eval_strategy="no", save_strategy="no", optim="sgd", learning_rate=1.0, use_cpu=True,
         disable_tqdm=True, **flags,
     )  # fmt: skip
-    dataset = memory_rows(made(count), LabelArguments(), training=True, seed=0)
+    dataset = in_memory(made(count))
     trainer = GeographTrainer(model=model_without_dropout(), args=args, train_dataset=dataset)
     trainer.train()
     assert trainer.state.global_step == 1
@@ -62,7 +70,7 @@ def flat(model) -> torch.Tensor:
 
 def expected(count: int = ROWS) -> torch.Tensor:
     """The same step in plain PyTorch, over the whole batch."""
-    model, rows = model_without_dropout(), memory_rows(made(count), LabelArguments(), training=True, seed=0)
+    model, rows = model_without_dropout(), in_memory(made(count))
     batch = rows.__getitems__(list(range(count)))
     logits = model(batch["embedding"], batch["distance"]).logits
     weighted_bce(logits, batch["labels"], batch["weight"]).backward()
@@ -117,8 +125,8 @@ def test_two_processes_take_the_same_step(root, tmp_path):
 def test_distances_are_hidden_anew_each_epoch():
     rows = made(4000)
     rows.distance[:] = 15
-    options = LabelArguments(distance_dropout=0.3, cross_far_scramble=1.0)
-    training = memory_rows(rows, options, training=True, seed=3)
+    options = {"distance_dropout": 0.3, "cross_far_scramble": 1.0}
+    training = in_memory(rows, True, 3, **options)
     epochs = []
     for epoch in (0, 1, 0):
         training.set_epoch(epoch)
@@ -128,7 +136,7 @@ def test_distances_are_hidden_anew_each_epoch():
     assert (epochs[0] == UNKNOWN_BUCKET).float().mean().item() == pytest.approx(0.3, abs=0.03)
     cross_far = training.labels[:, CLASSES.index("Cross Far")] > 0
     assert epochs[0][cross_far & (epochs[0] != UNKNOWN_BUCKET)].max() < 10
-    judging = memory_rows(rows, options, training=False, seed=3)
+    judging = in_memory(rows, False, 3, **options)
     judging.set_epoch(1)
     assert (judging.distance == 15).all(), "validation sees what is there"
 

@@ -4,16 +4,26 @@ import csv
 
 import numpy as np
 import pytest
+from transformers import AutoConfig
 
-from configuration_geograph import GeographConfig
 from geograph_types.cli import CommandError
+from geograph_types.hub.run_files import FOREGROUND_LIST, NOISE_LIST, OUT_OF_FOLD
 from geograph_types.rows.fields import Rows
+from geograph_types.training.arguments import (
+    Arguments,
+    DataArguments,
+    LabelArguments,
+    ModelArguments,
+    WeightingArguments,
+)
+from geograph_types.training.data import TrainingData
 from geograph_types.training.folds import deal, out_of_fold_logits
 from geograph_types.training.foreground import LOWERED
-from geograph_types.training.trainer import GeographTrainingArguments, LabelArguments
-from geograph_types.training.weighting import FOREGROUND_LIST, KEPT, NOISE_LIST, WeightingArguments, weigh
-from modeling_geograph import GeographModel
+from geograph_types.training.run import Run
+from geograph_types.training.training_arguments import GeographTrainingArguments
+from geograph_types.training.weighting import apply_weighting
 from names_geograph import TAGS
+from tests.conftest import ROOT
 
 
 def make_rows(n: int, seed: int = 0) -> Rows:
@@ -34,34 +44,39 @@ def make_rows(n: int, seed: int = 0) -> Rows:
     )
 
 
-def fresh_model(seed: int) -> GeographModel:
-    import transformers
-
-    transformers.set_seed(seed)
-    return GeographModel(GeographConfig())
-
-
 @pytest.fixture
-def args(tmp_path) -> GeographTrainingArguments:
-    return GeographTrainingArguments(
-        output_dir=str(tmp_path / "run"), num_train_epochs=6, per_device_train_batch_size=64, use_cpu=True
-    )
+def make_run(tmp_path):
+    """A run in an empty folder, of few epochs."""
+
+    def make(train: Rows, validation: Rows | None = None, epochs: float = 6, **weighting) -> Run:
+        args = GeographTrainingArguments(
+            output_dir=str(tmp_path / "run"), num_train_epochs=epochs, per_device_train_batch_size=64, use_cpu=True,
+            disable_tqdm=True,
+        )  # fmt: skip
+        if validation is None:
+            args.eval_strategy, args.load_best_model_at_end = "no", False
+        config, labels = AutoConfig.from_pretrained(ROOT, trust_remote_code=True), LabelArguments()
+        arguments = Arguments(ModelArguments(), DataArguments(), labels, WeightingArguments(**weighting), args)
+        data = [None if rows is None else TrainingData.of(rows, config, labels) for rows in (train, validation)]
+        (tmp_path / "run").mkdir(exist_ok=True)
+        return Run(arguments, tmp_path / "run", config, None, *data, None, {"seed": 1}, None, False)
+
+    return make
 
 
-def asked(tmp_path, args, arguments, train, validation=None):
-    return weigh(
-        train, validation, fresh_model, arguments, LabelArguments(), args, 7, tmp_path, GeographConfig()
-    )  # fmt: skip
+def weighted(run: Run) -> Run:
+    apply_weighting(run)
+    return run
 
 
-def test_by_default_nothing_is_weighed(tmp_path, args):
-    trust = asked(tmp_path, args, WeightingArguments(), make_rows(300), make_rows(50, 1))
-    assert (trust.train == 1).all() and (trust.validation == 1).all()
-    assert trust.unseen_logits is None
-    assert list(tmp_path.glob("*.csv")) == []
+def test_by_default_all_weigh_the_same(make_run):
+    run = weighted(make_run(make_rows(300), make_rows(50, 1)))
+    assert (run.train.factor == 1).all() and (run.validation.factor == 1).all()
+    assert run.train.unseen_logits is None
+    assert list(run.output.glob("*.csv")) == []
 
 
-def test_drones_and_foreground_rules_multiply(tmp_path, args):
+def test_drones_and_foreground_rules_multiply(make_run):
     rows = make_rows(6)
     rows.tags[:] = False
     rows.tags[[0, 1], TAGS.index("From Drone")] = True
@@ -69,31 +84,31 @@ def test_drones_and_foreground_rules_multiply(tmp_path, args):
     rows.tags[3, TAGS.index("Inside")] = True
     rows.tags[5, TAGS.index("Geograph")] = True
     rows.distance[:] = 12
-    trust = asked(tmp_path, args, WeightingArguments(true_drone_weight=4.0, foreground_rules=True), rows)
-    assert trust.train.tolist() == [4, 4, 1, LOWERED, 1, 1]
-    with (tmp_path / FOREGROUND_LIST).open() as file:
+    run = weighted(make_run(rows, true_drone_weight=4.0, foreground_rules=True))
+    assert run.train.factor.tolist() == [4, 4, 1, LOWERED, 1, 1]
+    with (run.output / FOREGROUND_LIST).open() as file:
         assert [entry["gridimage_id"] for entry in csv.DictReader(file)] == ["4", "3", "5"]
 
 
-def test_the_text_filter_without_a_tower_says_how_to_get_one(tmp_path, args):
+def test_the_text_filter_without_a_tower_says_how_to_get_one(tmp_path, make_run):
     rows = make_rows(5)
     rows.tags[:, TAGS.index("From Above")] = True
-    arguments = WeightingArguments(foreground_filter=True, vision_model=str(tmp_path))
+    run = make_run(rows, foreground_filter=True, vision_model=str(tmp_path))
     with pytest.raises(CommandError, match="--vision_model DIR"):
-        asked(tmp_path, args, arguments, rows)
+        apply_weighting(run)
 
 
-def test_a_fold_is_judged_without_its_own_labels(args):
+def test_a_fold_is_predicted_without_its_own_labels(make_run):
     train, validation = make_rows(400), make_rows(60, 1)
 
     def logits():
-        return out_of_fold_logits(train, validation, fresh_model, LabelArguments(), args, 7, folds=2)
+        return out_of_fold_logits(make_run(train, validation, folds=2))
 
     before, held = logits()
     right = (before[:, 5] > before[:, 4]) == train.tags[:, TAGS.index("Inside")]
     assert right.mean() > 0.9
     assert held.shape == (60, 7)
-    first = deal(train.gridimage_id, 2, args.seed) == 0
+    first = deal(train.gridimage_id, 2, 42) == 0
     train.tags[first] = False
     train.tags[first, TAGS.index("Aerial")] = True  # all labels of this fold change …
     after, _ = logits()
@@ -101,24 +116,25 @@ def test_a_fold_is_judged_without_its_own_labels(args):
     assert not np.allclose(after[~first], before[~first], atol=0.1)
 
 
-def test_wrong_labels_are_found_listed_and_kept_for_going_on(tmp_path, args):
+def test_wrong_labels_are_found_listed_and_kept_for_going_on(make_run):
     train, validation = make_rows(600), make_rows(100, 1)
     wrong = np.arange(0, 600, 30)
     train.tags[wrong] = ~train.tags[wrong] & np.isin(TAGS, ["Inside", "Geograph"])
-    arguments = WeightingArguments(folds=2, clean_labels=True)
-    args.num_train_epochs = 20
-    trust = asked(tmp_path, args, arguments, train, validation)
-    lowered = np.flatnonzero(trust.train < 1)
+    asked = {"folds": 2, "clean_labels": True}
+    run = weighted(make_run(train, validation, 20, **asked))
+    lowered = np.flatnonzero(run.train.factor < 1)
     assert set(lowered) <= set(wrong) and len(lowered) >= 8  # the rest contradicts, but not confidently
-    assert (trust.validation == 1).mean() > 0.95
-    with (tmp_path / NOISE_LIST).open() as file:
+    assert (run.validation.factor == 1).mean() > 0.95
+    with (run.output / NOISE_LIST).open() as file:
         listed = {int(entry["gridimage_id"]) for entry in csv.DictReader(file)}
     assert set(train.gridimage_id[lowered].tolist()) <= listed
-    assert (tmp_path / KEPT).is_file()
-    args.num_train_epochs = 0.01  # would answer otherwise if it judged again
-    again = asked(tmp_path, args, arguments, train, validation)
-    assert (again.unseen_logits == trust.unseen_logits).all()
+    assert (run.output / OUT_OF_FOLD).is_file()
+    again = weighted(make_run(train, validation, 0.01, **asked))  # so few epochs would answer otherwise
+    assert (again.train.unseen_logits == run.train.unseen_logits).all()
+    other = make_run(train, validation, 0.01, **asked)
+    other.settings = {"seed": 2}
+    assert not (weighted(other).train.unseen_logits == run.train.unseen_logits).all()
 
 
-def test_few_rows_are_not_dealt_into_folds(tmp_path, args):
-    assert asked(tmp_path, args, WeightingArguments(folds=2, clean_labels=True), make_rows(50)).unseen_logits is None
+def test_few_rows_are_not_dealt_into_folds(make_run):
+    assert weighted(make_run(make_rows(50), folds=2, clean_labels=True)).train.unseen_logits is None

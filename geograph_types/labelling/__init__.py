@@ -1,0 +1,1 @@
+"""Work for a service that hands out photos and takes their labels."""

@@ -1,0 +1,207 @@
+"""What was answered and posted, kept beside the log, so that nothing is lost and nothing posted twice.
+
+An SQLite file, `OUTPUT.journal`, knows each list and each photo. A list goes through these states:
+
+| state | means | at the next start |
+| --- | --- | --- |
+| ready | answered; not sent, or refused by the service | it is posted |
+| sending | on its way; on the disk before the first byte leaves | a kill came between: it becomes doubtful |
+| taken | the service said so; on the disk before the next list leaves | its photos are never posted again |
+| doubtful | it left, and no answer came | see below |
+
+**The rule for what is doubtful.** The service may have taken such a list or not, and nothing here can tell. The
+service itself can: it hands out photos that it has no labels for. So a doubtful list is never posted again by itself;
+but where the service, asked at least `SETTLE` seconds after the loss, hands out a photo of it, that photo was not
+taken, and it is answered and posted anew. Whatever it does not hand out again, it has.
+"""
+
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+from filelock import FileLock, Timeout
+
+from geograph_types.cli import CommandError
+
+# Seconds after a loss before the service's handing out again counts: it may still be at work on the list.
+SETTLE = 10.0
+
+LABELS, EMBEDDINGS = "labels", "embeddings"
+READY, SENDING, TAKEN, DOUBTFUL = "ready", "sending", "taken", "doubtful"
+
+TABLES = """
+CREATE TABLE IF NOT EXISTS about (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS lists (
+    number INTEGER PRIMARY KEY, kind TEXT, state TEXT, photos INTEGER, body BLOB, changed REAL,
+    status INTEGER, answer TEXT, logged INTEGER DEFAULT 0);
+CREATE INDEX IF NOT EXISTS open_lists ON lists (state) WHERE state <> 'taken';
+CREATE TABLE IF NOT EXISTS photos (image_id INTEGER PRIMARY KEY, number INTEGER);
+"""
+
+
+@dataclass(frozen=True)
+class PostedList:
+    """One list as it was or will be posted."""
+
+    number: int
+    kind: str  # LABELS or EMBEDDINGS
+    state: str
+    photos: int
+    body: bytes
+    status: int | None = None
+    answer: str | None = None
+
+
+class Journal:
+    """The journal of one output; one process at a time holds it. `close` it, or use it as a context."""
+
+    def __init__(self, output: Path, address: str, name: str):
+        """Opens or begins it.
+
+        Args:
+            output: the log that it belongs to. address: the service's fingerprint. name: the service, for messages.
+
+        Raises:
+            CommandError: another process works on this output, or its lists are another service's.
+        """
+        self.output, self.path = output, output.with_name(f"{output.name}.journal")
+        output.parent.mkdir(parents=True, exist_ok=True)
+        self._file_lock = FileLock(output.with_name(f"{output.name}.lock"))
+        try:
+            self._file_lock.acquire(timeout=0)
+        except Timeout:
+            raise CommandError(f"{output}: another label.py works on it; wait for it, or name another one") from None
+        self._lock = threading.Lock()
+        try:
+            self._open(address, name)
+        except sqlite3.DatabaseError as error:
+            self._file_lock.release()
+            raise CommandError(f"{self.path}: not a journal of label.py ({error}); name another --output") from None
+        except BaseException:
+            self._file_lock.release()
+            raise
+
+    def _open(self, address: str, name: str) -> None:
+        self._base = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None)
+        self._base.execute("PRAGMA journal_mode = WAL")
+        self._base.executescript(TABLES)
+        known = dict(self._base.execute("SELECT key, value FROM about"))
+        if known.get("address", address) != address:
+            raise CommandError(
+                f"{self.path}: its lists belong to {known.get('name')}; name that service's --url, or another --output"
+            )
+        self._base.executemany("INSERT OR REPLACE INTO about VALUES (?, ?)", [("address", address), ("name", name)])
+        # A kill between sending and the answer; `changed` stays when it was sent.
+        self._base.execute("UPDATE lists SET state = ?, logged = 0 WHERE state = ?", (DOUBTFUL, SENDING))
+
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        with self._lock:
+            self._base.close()
+        self._file_lock.release()
+
+    def add(self, kind: str, body: bytes, image_ids: list[int]) -> int:
+        """A list that was answered; its photos are known from now on. Gives its number."""
+        with self._lock, self._base:
+            self._base.execute("BEGIN")
+            number = self._base.execute(
+                "INSERT INTO lists (kind, state, photos, body, changed) VALUES (?, ?, ?, ?, ?)",
+                (kind, READY, len(image_ids), body, time.time()),
+            ).lastrowid
+            if kind == LABELS:
+                photos = [(image_id, number) for image_id in image_ids]
+                self._base.executemany("INSERT OR REPLACE INTO photos VALUES (?, ?)", photos)
+        return number
+
+    def change(self, number: int, state: str, status: int | None = None, answer: str | None = None) -> None:
+        """Notes a list's new state; on the disk when this returns."""
+        self._execute(
+            "UPDATE lists SET state = ?, status = ?, answer = ?, changed = ?, logged = 0 WHERE number = ?",
+            (state, status, answer, time.time(), number),
+        )
+
+    def _execute(self, command: str, values: tuple) -> None:
+        with self._lock:
+            self._base.execute("PRAGMA synchronous = FULL")
+            self._base.execute(command, values)
+            self._base.execute("PRAGMA synchronous = NORMAL")
+
+    def known(self, image_ids: list[int], asked_at: float) -> set[int]:
+        """Those of the photos that must not be answered (again): on their way, kept, taken, or doubtful and not
+        handed out again since (`asked_at`: when the service was asked that handed them out)."""
+        query = (
+            "SELECT image_id FROM photos JOIN lists USING (number) WHERE image_id IN (SELECT value FROM json_each(?)) "
+            "AND (state <> ? OR changed + ? > ?)"
+        )
+        with self._lock:
+            found = self._base.execute(query, (json.dumps(image_ids), DOUBTFUL, SETTLE, asked_at)).fetchall()
+        return {image_id for (image_id,) in found}
+
+    def settling(self) -> float:
+        """Seconds until the last doubtful list has settled; 0 where none has to."""
+        with self._lock:
+            (last,) = self._base.execute("SELECT MAX(changed) FROM lists WHERE state = ?", (DOUBTFUL,)).fetchone()
+        return 0.0 if last is None else max(0.0, min(last + SETTLE - time.time(), SETTLE))
+
+    def lists(self, *states: str) -> Iterator[PostedList]:
+        """The lists in any of these states, oldest first, one at a time."""
+        with self._lock:
+            marks = ",".join("?" * len(states))
+            numbers = self._base.execute(
+                f"SELECT number FROM lists WHERE state IN ({marks}) ORDER BY number",  # noqa: S608 (question marks)
+                states,
+            ).fetchall()
+        for (number,) in numbers:
+            yield self.get(number)
+
+    def get(self, number: int) -> PostedList:
+        with self._lock:
+            row = self._base.execute(
+                "SELECT number, kind, state, photos, body, status, answer FROM lists WHERE number = ?", (number,)
+            ).fetchone()
+        return PostedList(*row)
+
+    def counts(self) -> dict[str, int]:
+        """State → lists."""
+        with self._lock:
+            return dict(self._base.execute("SELECT state, COUNT(*) FROM lists GROUP BY state"))
+
+    def still_doubtful(self, posted: PostedList) -> bytes:
+        """A doubtful list without the photos that were handed out and answered anew since."""
+        with self._lock:
+            own = self._base.execute("SELECT image_id FROM photos WHERE number = ?", (posted.number,)).fetchall()
+        own = {image_id for (image_id,) in own}
+        body = orjson.loads(posted.body)
+        return orjson.dumps([entry for entry in body if posted.kind != LABELS or entry["image_id"] in own])
+
+    def replace(self, number: int, body: bytes) -> None:
+        """Other contents for a list, which is to be posted then."""
+        self._execute("UPDATE lists SET body = ?, state = ? WHERE number = ?", (body, READY, number))
+
+    def unlogged(self) -> Iterator[PostedList]:
+        """Lists whose present state the log does not show yet, oldest first; ready ones only if they were tried."""
+        with self._lock:
+            numbers = self._base.execute(
+                "SELECT number FROM lists WHERE logged = 0 AND state <> 'sending' "
+                "AND (state <> 'ready' OR answer IS NOT NULL) ORDER BY changed, number"
+            ).fetchall()
+        for (number,) in numbers:
+            yield self.get(number)
+
+    def logged(self, number: int) -> None:
+        """The log shows it; of what was taken the journal keeps the photos' numbers only."""
+        with self._lock:
+            self._base.execute(
+                "UPDATE lists SET logged = 1, body = CASE state WHEN 'taken' THEN NULL ELSE body END WHERE number = ?",
+                (number,),
+            )

@@ -1,0 +1,179 @@
+"""The work for a service: the next batch is fetched and the last list posted while one is answered."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, wait
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from geograph_types.cli import progress, say
+from geograph_types.labelling.answers import Handed, embeddings_of, labels_of, read_rows, scores_of, to_body
+from geograph_types.labelling.journal import EMBEDDINGS, LABELS
+from geograph_types.labelling.photos import Photos, PhotosUnreachable
+from geograph_types.labelling.posting import Posting
+from geograph_types.labelling.service import Batch, Service
+
+# CLIP's own vectors have a norm of about 9 to 11; normalised ones give other answers.
+LEAST_NORM = 2.0
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What is posted, and when the work ends."""
+
+    threshold: float = 0.2
+    score: str = "probability"
+    submit_embeddings: bool = False
+    batches: int | None = None  # lists of labels to make; None: as long as there are photos
+    empty_answers: int = 3  # answers with nothing new, one after another, that end the work; 0: none does
+
+
+@dataclass
+class Totals:
+    """What was done in this run."""
+
+    lists: int = 0
+    photos: int = 0
+    failed: int = 0
+    unnamed: int = 0
+    repeated: int = 0  # photos handed out again that are on their way, kept or taken
+
+
+@dataclass
+class Worker:
+    """Asks, answers, posts, until there is nothing to do, all asked for is done, or `service.stop` is set."""
+
+    model: Any
+    service: Service
+    posting: Posting
+    photos: Photos
+    rules: Rules
+    totals: Totals = field(default_factory=Totals)
+
+    def run(self) -> Totals:
+        """Raises CommandError where the service or the tower of photos cannot be had at all."""
+        try:
+            self._work()
+        except Exception:
+            self.posting.wait()  # what is on its way arrives first
+            raise
+        self.posting.wait()
+        return self.totals
+
+    def _work(self) -> None:
+        with progress(unit="photo") as bar:
+            empty, ahead = 0, True
+            coming = self._fetch() if self._asks_more(0) else None
+            while coming is not None:
+                batch, handed = self._wait_for(coming)
+                if batch is None or handed is None:
+                    break
+                new = self._only_new(batch, handed)
+                # A service that hands photos out until it has their labels is asked again after the post only.
+                ahead = ahead and len(new) == len(handed)
+                if not len(new):
+                    empty += 1
+                    coming = self._after_nothing(batch, handed, empty)
+                    continue
+                empty = 0
+                coming = self._fetch() if ahead and self._asks_more(1) else None
+                self._answer(new)
+                bar.update(len(new))
+                if coming is None and self._asks_more(0):
+                    self.posting.wait()
+                    coming = self._fetch() if self._asks_more(0) else None
+
+    def _asks_more(self, underway: int) -> bool:
+        """Whether to ask for another batch while `underway` ones are not counted yet: never one too many."""
+        enough = self.rules.batches is not None and self.totals.lists + underway >= self.rules.batches
+        return not (enough or self.service.stop.is_set() or self.posting.gave_up)
+
+    def _fetch(self) -> Future:
+        """Asks for a batch and reads its rows, in a thread of its own."""
+
+        def fetch() -> tuple[Batch | None, Handed | None]:
+            batch = self.service.ask()
+            if batch is None:
+                return None, None
+            return batch, read_rows(batch.rows, batch.prefix, self.model.config.embedding_dim)
+
+        return in_background(fetch)
+
+    def _wait_for(self, coming: Future) -> tuple[Batch | None, Handed | None]:
+        """The batch; none where `stop` comes first, as an answer may be long in coming."""
+        while not wait([coming], timeout=0.2).done:
+            if self.service.stop.is_set():
+                return None, None
+        return coming.result()
+
+    def _only_new(self, batch: Batch, handed: Handed) -> Handed:
+        """Without the photos whose labels are on their way, kept, or taken."""
+        self.totals.unnamed += handed.unnamed
+        known = self.posting.known(handed.image_id, batch.asked_at)
+        if not known:
+            return handed
+        self.totals.repeated += len(known)
+        return handed.take(i for i, image_id in enumerate(handed.image_id) if image_id not in known)
+
+    def _after_nothing(self, batch: Batch, handed: Handed, empty: int) -> Future | None:
+        """Asks again, later, where a batch held nothing new; None where that is enough."""
+        if not self.posting.idle():
+            self.posting.wait()  # what it handed out again was on its way
+            return self._fetch() if self._asks_more(0) else None
+        settling = self.posting.settling() if len(handed) else 0.0
+        if self.rules.empty_answers and empty >= self.rules.empty_answers and not settling:
+            return None
+        if not self._asks_more(0):
+            return None
+        seconds = max(settling, self.service.wait_after(empty))
+        what = f"only photos that were labelled ({len(handed)})" if len(handed) else "no photos"
+        said = f" ({batch.message})" if batch.message else ""
+        say(f"{self.service.name}: {what}{said}; asking again in {seconds:.0f} s")
+        self.service.pause(seconds)
+        return self._fetch()
+
+    def _answer(self, handed: Handed) -> None:
+        """Vectors for photos, scores, lists; the lists go on their way."""
+        ready = np.array([photo is None for photo in handed.photo]) & ~handed.failed
+        try:
+            made = self.photos.encode(handed)
+        except PhotosUnreachable as error:
+            seconds = self.service.wait_after(1)
+            say(f"{self.service.name}: {error}; this batch is left for another time")
+            return self.service.pause(seconds)
+        if not self.totals.lists and ready.any():
+            warn_of_normalised(handed.embedding[ready])
+        config = self.model.config
+        scores = scores_of(self.model, handed, self.rules.score)
+        handed.failed |= ~np.isfinite(scores).all(axis=1)
+        labels = labels_of(handed, scores, config.classes, self.rules.threshold)
+        self.posting.put(LABELS, to_body(labels), handed.image_id)
+        if self.rules.submit_embeddings and made.any():
+            vectors = embeddings_of(handed, made)
+            self.posting.put(EMBEDDINGS, to_body(vectors), [entry["image_id"] for entry in vectors])
+        self.totals.lists += 1
+        self.totals.photos += len(handed)
+        self.totals.failed += int(handed.failed.sum())
+
+
+def warn_of_normalised(embedding: np.ndarray) -> None:
+    """A word where vectors look normalised: the model was trained on others."""
+    norm = float(np.linalg.norm(embedding, axis=1).mean())
+    if norm < LEAST_NORM:
+        say(f"the vectors look normalised (mean norm {norm:.2f}, CLIP's own about 10): the answers will be poor")
+
+
+def in_background(function: Callable[[], Any]) -> Future:
+    """Runs it in a thread that does not hold the program back at its end."""
+    result: Future = Future()
+
+    def run() -> None:
+        try:
+            result.set_result(function())
+        except BaseException as error:
+            result.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return result

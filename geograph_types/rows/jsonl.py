@@ -1,0 +1,181 @@
+"""JSONL lines, or rows as dicts, → checked rows. The hot path makes no Python object a number."""
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import orjson
+import pybase64
+
+from geograph_types.rows.fields import Rejected, SourceRows, id_of_row, labels_of_row, without_bad_vectors
+from geograph_types.rows.splits import NO_SPLIT
+from names_geograph import EMBEDDING_DIM
+from row_geograph import code_of_row, shown, vector_of_row
+
+BYTE_ORDER_MARK = "\ufeff"
+
+
+def most_rows(size: int, embedding_dim: int = EMBEDDING_DIM) -> int:
+    """How many good rows so many bytes of JSONL can hold: a vector's number takes two at least, as in "0,"."""
+    return size // (2 * embedding_dim) + 1
+
+
+def parse_block(
+    data: bytes,
+    first_line: int,
+    source: str,
+    labelled: bool = True,
+    *,
+    out: np.ndarray | None = None,
+    embedding_dim: int = EMBEDDING_DIM,
+    extra: tuple[str, ...] = (),
+) -> SourceRows:
+    """JSONL lines → checked rows.
+
+    Args:
+        data: whole lines. first_line: the number of the first one.
+        labelled: whether `types` must be there (to train); without, rows to be predicted may lack or break them.
+        out: where embeddings go, float32 [at least most_rows(len(data)), dim]; by default memory of their own.
+        extra: other fields to keep, such as `subject`.
+    """
+    count = most_rows(len(data), embedding_dim)
+    block = Columns(source, labelled, np.empty((count, embedding_dim), "<f4") if out is None else out, extra)
+    loads, b64decode, size = orjson.loads, pybase64.b64decode, 4 * embedding_dim
+    for number, line in enumerate(data.split(b"\n"), first_line):
+        try:
+            row = loads(line)
+            vector = b64decode(row["embeddings"], validate=True)
+            if len(vector) != size or "embedding" in row:
+                raise ValueError
+        except (ValueError, KeyError, TypeError):  # another form, broken, or blank
+            if line and not line.isspace():
+                block.add_line(line, number)
+            continue
+        block.add(row, number, vector)
+    return block.rows()
+
+
+def parse_rows(
+    rows: Iterable[tuple[int, Any]],
+    source: str,
+    labelled: bool = True,
+    *,
+    embedding_dim: int = EMBEDDING_DIM,
+    extra: tuple[str, ...] = (),
+) -> SourceRows:
+    """Numbered rows as dicts, such as a table's lines, → checked rows; a ValueError among them is a bad row."""
+    rows = list(rows)
+    block = Columns(source, labelled, np.empty((len(rows), embedding_dim), "<f4"), extra)
+    for number, row in rows:
+        block.add(row, number)
+    return block.rows()
+
+
+class Columns:
+    """Rows that become columns, one after another; bad ones are noted."""
+
+    def __init__(self, source: str, labelled: bool, embedding: np.ndarray, extra: tuple[str, ...] = ()):
+        self.source, self.labelled, self.embedding = source, labelled, embedding
+        self.dim = embedding.shape[1]
+        self._buffer = memoryview(embedding).cast("B") if len(embedding) else None
+        self._ids, self._types, self._codes, self._weights, self._splits = [], [], [], [], []
+        self._lines, self._titles = [], []
+        self._extra = {name: [] for name in extra}
+        self._lists: dict[tuple[int, ...], int] = {}
+        self._rejected: list[Rejected] = []
+
+    def add_line(self, line: bytes, number: int) -> None:
+        """A line that is not a plain row: other forms of one, several joined, or none."""
+        try:
+            rows = rows_in(line)
+        except ValueError as error:
+            self._rejected.append(Rejected(self.source, number, str(error)))
+            return
+        for row in rows:
+            self.add(row, number)
+
+    def add(self, row: Any, number: int, vector: bytes | None = None) -> None:
+        """`vector`: its bytes, where they are decoded already."""
+        identity, place = None, len(self._ids)
+        try:
+            if isinstance(row, ValueError):
+                raise row
+            if not isinstance(row, dict):
+                raise ValueError(f"expected an object, got {type(row).__name__}")
+            identity = id_of_row(row)
+            if vector is None:
+                if place >= len(self.embedding):
+                    raise ValueError("more rows than lines can hold")
+                self.embedding[place] = vector_of_row(row, self.dim)
+            else:
+                self._buffer[place * len(vector) : (place + 1) * len(vector)] = vector
+            code = code_of_row(row, floored=not self.labelled)
+            tags, weight, split, title = labels_of_row(row, self.labelled)
+        except ValueError as error:
+            self._rejected.append(Rejected(self.source, number, str(error), identity))
+            return
+        self._ids.append(identity)
+        self._types.append(self._lists.setdefault(tags, len(self._lists)))
+        self._codes.append(code)
+        self._weights.append(weight)
+        self._splits.append(split)
+        self._lines.append(number)
+        self._titles.append(title)
+        for name, values in self._extra.items():
+            values.append(row.get(name))
+
+    def rows(self) -> SourceRows:
+        block = SourceRows(
+            gridimage_id=np.array(self._ids, dtype=np.int64),
+            types=np.array(self._types, dtype=np.int32),
+            type_lists=list(self._lists),
+            distance=np.array(self._codes, dtype=np.uint8),
+            weight=np.array(self._weights, dtype=np.float32),
+            split=np.array(self._splits, dtype=np.int8) if self.labelled else np.full(len(self._ids), NO_SPLIT, "i1"),
+            embedding=self.embedding[: len(self._ids)],
+            line=np.array(self._lines, dtype=np.int64),
+            title=self._titles if any(title is not None for title in self._titles) else None,
+            rejected=self._rejected,
+            extra=self._extra,
+        )
+        return without_bad_vectors(block, self.source)
+
+
+def rows_in(line: bytes) -> list[Any]:
+    """What stands in a line that may end in a comma, have byte order marks in it, or several rows side by side (as
+    `cat` joins files without a last line's end).
+
+    Raises:
+        ValueError: broken JSON.
+    """
+    try:
+        text = line.decode("utf-8").replace(BYTE_ORDER_MARK, " ").strip(" \t\r\n,")
+        try:
+            return [_unwrapped(orjson.loads(text))] if text else []
+        except ValueError as error:
+            found = list(_side_by_side(text))
+            if not found:
+                raise error
+            return found
+    except (ValueError, RecursionError) as error:
+        told = str(error) or "nested too deeply"
+        raise ValueError(f"broken JSON: {told}: {shown(line[:200].decode('utf-8', 'replace'))}") from None
+
+
+def _side_by_side(text: str) -> Iterator[Any]:
+    decoder, place = json.JSONDecoder(), 0
+    while place < len(text):
+        row, place = decoder.raw_decode(text, place)
+        if not isinstance(row, dict):
+            raise ValueError(f"expected an object, got {type(row).__name__}")
+        yield _unwrapped(row)
+        while place < len(text) and text[place] in " \t\r\n,":
+            place += 1
+
+
+def _unwrapped(row: Any) -> Any:
+    """The row itself where the Hub's viewer gave it: {"row_idx": 0, "row": {…}, "truncated_cells": []}."""
+    if isinstance(row, dict) and isinstance(row.get("row"), dict) and "gridimage_id" not in row:
+        return row["row"]
+    return row

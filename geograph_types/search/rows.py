@@ -1,0 +1,170 @@
+"""Rows to look through, from files of any size and datasets, block by block, in constant memory."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from geograph_types.cli import CommandError
+from geograph_types.rows import arrow
+from geograph_types.rows.fields import is_published, types_of
+from geograph_types.rows.jsonl import parse_block
+from geograph_types.rows.parquet import ParquetReader, class_labels, first_line
+from geograph_types.rows.sources import dataset_files, is_url, line_blocks, local_path
+from geograph_types.rows.splits import SPLITS
+from names_geograph import TAGS
+
+BLOCK_ROWS = 4096
+
+
+@dataclass
+class Block:
+    """Some rows; bad ones are left out. `title_of(i)` gives one row's title, as few are ever asked for."""
+
+    gridimage_id: np.ndarray  # int64 [n]
+    bucket: np.ndarray  # uint8 [n], 0 to 22
+    embedding: np.ndarray  # float32 [n, D]
+    types: np.ndarray  # int32 [n], index into `type_lists`
+    type_lists: list[tuple[int, ...]]  # indices into TAGS; () where nobody gave a tag
+    title_of: Callable[[int], str | None]
+    bad: int = 0
+
+    def __len__(self) -> int:
+        return len(self.gridimage_id)
+
+    @property
+    def tags(self) -> np.ndarray:
+        """bool [n, 8]."""
+        table = np.zeros((max(len(self.type_lists), 1), len(TAGS)), bool)
+        for row, types in enumerate(self.type_lists):
+            table[row, list(types)] = True
+        return table[self.types]
+
+    def take(self, keep: np.ndarray) -> "Block":
+        """The rows where `keep` [n] is True."""
+        places = np.flatnonzero(keep)
+        return Block(
+            self.gridimage_id[places],
+            self.bucket[places],
+            self.embedding[places],
+            self.types[places],
+            self.type_lists,
+            lambda i: self.title_of(int(places[i])),
+            self.bad,
+        )
+
+
+def files_of(source: str) -> list[str]:
+    """A source as files: itself, or of a folder or a dataset on the Hub all its Parquet.
+
+    Raises:
+        CommandError: there are none.
+    """
+    path = Path(source)
+    if path.is_file() or is_url(source) or source == "-" or source.startswith("synthetic:"):
+        return [source]
+    if path.is_dir():
+        for folder in (path / "large", path):
+            if found := sorted(folder.glob("*.parquet")):
+                return [str(file) for file in found]
+        raise CommandError(f"{source}: no Parquet files in it, nor in {path / 'large'}")
+    found = []
+    for split in SPLITS:
+        try:
+            found += dataset_files(source, "large", split)
+        except CommandError as error:
+            if split == SPLITS[0]:
+                raise error
+    return [str(file) for file in found]
+
+
+def blocks(source: str, embedding_dim: int) -> Iterator[Block]:
+    """The rows of one file.
+
+    Raises:
+        CommandError, ValueError: it is not there, damaged, or holds no rows.
+    """
+    if is_parquet(source):
+        yield from _parquet_blocks(local_path(source), source, embedding_dim)
+    else:
+        for lines in line_blocks(source):
+            fields = ("types", "title")
+            yield _of_json(
+                parse_block(
+                    lines.data, lines.first_line, source, labelled=False, embedding_dim=embedding_dim, extra=fields
+                )
+            )
+
+
+def is_parquet(source: str) -> bool:
+    return source.split("?")[0].lower().endswith(".parquet")
+
+
+def _parquet_blocks(path: Path, name: str, embedding_dim: int) -> Iterator[Block]:
+    reader = ParquetReader(path, name, labelled=False, embedding_dim=embedding_dim, extra=("types", "title"))
+    names = class_labels(reader.schema, ["types"]).get("types") or (TAGS if is_published(reader.names) else None)
+    for rows in reader.blocks(BLOCK_ROWS, strings=False):
+        types, lists = np.zeros(len(rows), np.int32), [()]
+        if "types" in rows.extra:
+            types, lists = arrow.tags(rows.extra["types"], names, types_of, {})
+        title = rows.extra.get("title")
+        block = Block(
+            rows.gridimage_id, rows.bucket, rows.embedding, types, lists, partial(_title, title), len(rows.problems)
+        )
+        if rows.problems:
+            good = np.ones(len(rows), bool)
+            good[list(rows.problems)] = False
+            block = block.take(good)
+        yield block
+
+
+def _title(titles: Any, place: int) -> str | None:
+    value = None if titles is None else titles[place]
+    value = value.as_py() if isinstance(value, pa.Scalar) else value
+    return None if value is None else str(value)
+
+
+def _of_json(rows: Any) -> Block:
+    lists: dict[tuple[int, ...], int] = {(): 0}
+    types = np.zeros(len(rows), np.int32)
+    for place, value in enumerate(rows.extra["types"]):
+        try:
+            found = types_of(value) if value else ()
+        except ValueError:  # tags that nobody knows: as if there were none
+            continue
+        types[place] = lists.setdefault(found, len(lists))
+    return Block(
+        rows.gridimage_id,
+        rows.bucket,
+        rows.embedding,
+        types,
+        list(lists),
+        partial(_title, rows.extra["title"]),
+        len(rows.rejected),
+    )
+
+
+def ids_of(source: str) -> Iterator[np.ndarray]:
+    """The photos' numbers alone, int64, block by block; of Parquet no vector is read."""
+    for name in files_of(source):
+        if is_parquet(name):
+            try:
+                with pq.ParquetFile(local_path(name), pre_buffer=False) as file:
+                    for batch in file.iter_batches(1 << 16, columns=["gridimage_id"]):
+                        yield arrow.ids(arrow.plain(batch.column(0)), {})
+            except (pa.ArrowException, OSError, KeyError) as error:
+                raise CommandError(f"{name}: its gridimage_id cannot be read ({first_line(error)})") from None
+        else:
+            for lines in line_blocks(name):
+                yield parse_block(lines.data, lines.first_line, name, labelled=False).gridimage_id
+
+
+def width_of(source: str) -> int | None:
+    """The width of a source's vectors, where its schema tells."""
+    name = files_of(source)[0]
+    return ParquetReader(local_path(name), name, labelled=False).embedding_dim if is_parquet(name) else None

@@ -1,0 +1,100 @@
+"""How much a row is looked for: four ways, each a number a row, the larger the better."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from geograph_types.inference import logits_of, probabilities_of
+from geograph_types.search.rows import Block
+from geograph_types.training.labels import training_targets
+from names_geograph import tag_of
+
+
+class Scorer(Protocol):
+    """Scores rows, float [n]; -inf where a row is not wanted at all. The second array, int [n], tells which of
+    `questions` each row asks: the tags that a person would give or take away."""
+
+    questions: list[str | None]
+
+    def __call__(self, block: Block) -> tuple[np.ndarray, np.ndarray]: ...
+
+
+@dataclass
+class Likeness:
+    """The cosine to the nearest of some photos' vectors, whatever the lengths of the vectors are."""
+
+    near: np.ndarray  # float32 [K, D]
+    tag: str | None = None
+
+    def __post_init__(self) -> None:
+        self.questions = [self.tag]
+        self._unit = (self.near / np.linalg.norm(self.near, axis=1, keepdims=True)).T.astype(np.float32)
+
+    def __call__(self, block: Block) -> tuple[np.ndarray, np.ndarray]:
+        length = np.sqrt(np.einsum("nd,nd->n", block.embedding, block.embedding))
+        nearest = (block.embedding @ self._unit).max(axis=1) / np.maximum(length, 1e-12)
+        return nearest, np.zeros(len(block), int)
+
+
+@dataclass
+class Probability:
+    """The model's probability of one class."""
+
+    model: Any
+    column: int
+
+    @property
+    def questions(self) -> list[str | None]:
+        return [tag_of(name) for name in self.model.config.classes]
+
+    def __call__(self, block: Block) -> tuple[np.ndarray, np.ndarray]:
+        found = probabilities_of(self.model, block.embedding, block.bucket)[:, self.column]
+        return found, np.full(len(block), self.column)
+
+
+@dataclass
+class Disagreement:
+    """How far the model is from what people wrote, at the class where it is farthest, or at `column`. Rows without
+    tags are not wanted."""
+
+    model: Any
+    column: int | None = None
+
+    @property
+    def questions(self) -> list[str | None]:
+        return [tag_of(name) for name in self.model.config.classes]
+
+    def __call__(self, block: Block) -> tuple[np.ndarray, np.ndarray]:
+        config, tags = self.model.config, block.tags
+        targets = training_targets(tags, block.bucket, config.cross_far_min_distance)
+        apart = np.abs(probabilities_of(self.model, block.embedding, block.bucket) - targets)
+        found, column = _at(apart, self.column)
+        return np.where(tags.any(axis=1), found, -np.inf), column
+
+
+@dataclass
+class Uncertainty:
+    """1 where the model stands at a class's own threshold, 0 where it is sure: at the class where it doubts most, or
+    at `column`."""
+
+    model: Any
+    column: int | None = None
+
+    @property
+    def questions(self) -> list[str | None]:
+        return [tag_of(name) for name in self.model.config.classes]
+
+    def __call__(self, block: Block) -> tuple[np.ndarray, np.ndarray]:
+        threshold = np.clip(np.array(self.model.config.thresholds, np.float32), 1e-6, 1 - 1e-6)
+        logits = logits_of(self.model, block.embedding, block.bucket)
+        apart = np.abs(logits - np.log(threshold / (1 - threshold)))
+        return _at(2 / (1 + np.exp(apart)), self.column)
+
+
+def _at(values: np.ndarray, column: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """The largest of each row and where it stands; or one column."""
+    if column is not None:
+        return values[:, column], np.full(len(values), column)
+    place = values.argmax(axis=1)
+    return values[np.arange(len(values)), place], place
