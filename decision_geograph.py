@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 
 try:
-    from .grid_geograph import GridPoint, as_point, is_cross_grid, square_of
+    from .grid_geograph import GridPoint, is_cross_grid, square_of
     from .names_geograph import tag_of
+    from .places_geograph import as_point
 except ImportError:
     if __package__:  # a library that is missing or too old says so itself
         raise
-    from grid_geograph import GridPoint, as_point, is_cross_grid, square_of
+    from grid_geograph import GridPoint, is_cross_grid, square_of
     from names_geograph import tag_of
+    from places_geograph import as_point
 
 # What the coordinates say, one int8 a row: see `verdict_of`.
 NOT_SAID, SAME_SQUARE, OTHER_SQUARE = -1, 0, 1

@@ -28,9 +28,7 @@ try:
     from .names_geograph import VISION_MODEL, VISION_MODEL_REVISION, tower_of
     from .photos_geograph import (
         PhotoError,
-        describe,
         open_photo,
-        reason_of,
         resize_and_crop,
         site_thumbnail,
     )
@@ -40,9 +38,7 @@ except ImportError:
     from names_geograph import VISION_MODEL, VISION_MODEL_REVISION, tower_of
     from photos_geograph import (
         PhotoError,
-        describe,
         open_photo,
-        reason_of,
         resize_and_crop,
         site_thumbnail,
     )
@@ -145,29 +141,37 @@ class GeographEncoder:
             photos: anything that `open_photo` takes; read lazily.
             batch_size: photos a forward at most, on each core.
         """
+        return (vector for vector, _ in self.encode_with_notes(photos, batch_size))
+
+    def encode_with_notes(
+        self, photos: Iterable[Any], batch_size: int = 16
+    ) -> Iterator[tuple[np.ndarray | PhotoError, str | None]]:
+        """As `encode`, each with a note: what a person should know of a photo that was encoded all the same."""
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         return self._stream(iter(photos), batch_size)
 
     def encode_one(self, photo: Any) -> np.ndarray:
         """One photo → float32 [512]. Raises PhotoError."""
-        result = self._encode_batch([photo])[0]
+        return self.encode_one_with_note(photo)[0]
+
+    def encode_one_with_note(self, photo: Any) -> tuple[np.ndarray, str | None]:
+        """One photo → float32 [512], and its note or None. Raises PhotoError."""
+        result, note = self._encode_batch([photo])[0]
         if isinstance(result, PhotoError):
             raise result
-        return result
+        return result, note
 
     def pixels(self, photo: Any) -> np.ndarray:
         """What CLIP sees of a photo, before normalisation: uint8 [224, 224, 3]. Raises PhotoError."""
-        try:
-            image = open_photo(photo, shrink_to=None if self.site_thumbnail else self.size, urls=self.allow_urls)
-            image = site_thumbnail(image) if self.site_thumbnail else image
-            return resize_and_crop(image, self.size, self.resample)
-        except PhotoError:
-            raise
-        except Exception as error:  # Pillow has a different one for each way a file can be broken
-            raise PhotoError(f"{describe(photo)}: {reason_of(error)}") from error
+        return self._look(photo)[0]
 
-    def _stream(self, photos: Iterator[Any], batch_size: int) -> Iterator[np.ndarray | PhotoError]:
+    def _look(self, photo: Any) -> tuple[np.ndarray, str | None]:
+        opened = open_photo(photo, shrink_to=None if self.site_thumbnail else self.size, urls=self.allow_urls)
+        seen = site_thumbnail(opened) if self.site_thumbnail else opened
+        return resize_and_crop(seen, self.size, self.resample), opened.note
+
+    def _stream(self, photos: Iterator[Any], batch_size: int) -> Iterator[tuple[np.ndarray | PhotoError, str | None]]:
         cores = torch.get_num_threads()
         workers = cores + 1  # while one waits for the disc, the others compute
         pool = ThreadPoolExecutor(workers, thread_name_prefix="geograph-encoder")
@@ -186,19 +190,20 @@ class GeographEncoder:
         finally:  # also when the caller stops early
             pool.shutdown(cancel_futures=True)
 
-    def _encode_batch(self, photos: list[Any]) -> list[np.ndarray | PhotoError]:
+    def _encode_batch(self, photos: list[Any]) -> list[tuple[np.ndarray | PhotoError, str | None]]:
         results: list[Any] = []
         for photo in photos:
             try:
-                results.append(self.pixels(photo))
+                results.append(self._look(photo))
             except PhotoError as error:  # the rest go on
-                results.append(error)
-        good = [i for i, result in enumerate(results) if not isinstance(result, PhotoError)]
+                results.append((error, None))
+        good = [i for i, (result, _) in enumerate(results) if not isinstance(result, PhotoError)]
         if good:
             with torch.inference_mode():
-                vectors = self._forward(torch.from_numpy(np.stack([results[i] for i in good]))).float().cpu().numpy()
+                pixels = torch.from_numpy(np.stack([results[i][0] for i in good]))
+                vectors = self._forward(pixels).float().cpu().numpy()
             for i, vector in zip(good, vectors, strict=True):
-                results[i] = vector
+                results[i] = (vector, results[i][1])
         return results
 
 

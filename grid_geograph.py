@@ -25,7 +25,7 @@ LETTERS = "ABCDEFGHJKLMNOPQRSTUVWXYZ"
 HUNDRED_KM = 100_000
 SQUARE = 1000  # metres: the site's squares
 # Squares of 100 km that each grid has, eastwards and northwards.
-EXTENT = {BRITISH: (7, 13), IRISH: (5, 5)}
+EXTENT = {BRITISH: (7, 13), IRISH: (4, 5)}
 # Digits of one coordinate → metres of the cell.
 PRECISION = {1: 10_000, 2: 1000, 3: 100, 4: 10, 5: 1}
 
@@ -74,17 +74,6 @@ def parse_grid_ref(text: str) -> GridPoint:
     east, north = _corner(letters, text)
     precision = PRECISION[len(first)]
     return GridPoint(grid, east + int(first) * precision, north + int(second) * precision, precision)
-
-
-def as_point(place: GridPoint | str | None) -> GridPoint | None:
-    """A grid reference → its point; blank or None → None; a point as it is.
-
-    Raises:
-        ValueError: a grid reference that is none.
-    """
-    if not isinstance(place, str):
-        return place
-    return parse_grid_ref(place) if place.strip() else None
 
 
 def _corner(letters: str, text: str) -> tuple[int, int]:

@@ -15,14 +15,22 @@ from transformers.dynamic_module_utils import custom_object_save
 
 try:
     from .decision_geograph import decide, failed
+
+    # Nothing here uses them: transformers 5.4 copies what an entry file names, and no further.
+    from .degrees_geograph import point_of  # noqa: F401
     from .encoder_geograph import GeographEncoder
-    from .grid_geograph import as_point, bucket_for
+    from .files_geograph import what_is  # noqa: F401
+    from .grid_geograph import bucket_for
+    from .names_geograph import TASK  # noqa: F401
+    from .photos_geograph import Photo  # noqa: F401
+    from .places_geograph import as_point
 except ImportError:
     if __package__:  # a library that is missing or too old says so itself
         raise
     from decision_geograph import decide, failed
     from encoder_geograph import GeographEncoder
-    from grid_geograph import as_point, bucket_for
+    from grid_geograph import bucket_for
+    from places_geograph import as_point
 
 # Where the input has a length and `batch_size` is not given; and batches answered together, so that the encoder can
 # decode the next while it encodes one.

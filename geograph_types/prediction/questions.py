@@ -18,8 +18,9 @@ from geograph_types.rows.jsonl import parse_block
 from geograph_types.rows.parquet import CheckedRows, ParquetReader
 from geograph_types.rows.photo_tables import CSV_SUFFIXES, PhotoRecord, count_photos, iterate_photos
 from geograph_types.rows.sources import is_url, line_blocks
-from grid_geograph import as_point, bucket_for
+from grid_geograph import bucket_for
 from names_geograph import EMBEDDING_DIM
+from places_geograph import as_point
 
 
 @dataclass

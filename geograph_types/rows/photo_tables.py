@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from degrees_geograph import point_of
 from geograph_types.cli import CommandError
 from geograph_types.rows.sources import is_url, line_blocks
-from grid_geograph import GridPoint, as_point, bucket_for
+from grid_geograph import GridPoint, bucket_for
+from places_geograph import as_point
 
 # What a table of photos may say of each; other columns are kept in `row` for whoever wants them.
 PLACE_COLUMNS = ("distance", "subject", "viewpoint", "latitude", "longitude")
@@ -180,8 +182,6 @@ def _from_degrees(latitude: Any, longitude: Any) -> GridPoint | None:
         degrees = float(latitude), float(longitude)
     except (TypeError, ValueError):
         raise ValueError(f"latitude and longitude must be degrees, got {latitude!r}, {longitude!r}") from None
-    from geograph_types.rows.places import point_of
-
     return point_of(*degrees)
 
 

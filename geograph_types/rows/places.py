@@ -1,116 +1,76 @@
-"""Latitude and longitude, and the GPS tags in a photo, → points on the British or the Irish grid."""
+"""The GPS tag of a photo → where it was taken."""
 
-from functools import cache
-from itertools import pairwise
-from numbers import Real
+import io
+import math
 from pathlib import Path
 from typing import Any
 
-from grid_geograph import BRITISH, IRISH, GridPoint, format_grid_ref
+from degrees_geograph import degrees_of, is_in_ireland, point_of
+from grid_geograph import GridPoint
+from photos_geograph import identify
 
-# British National Grid and Irish Grid (TM75); both from WGS 84, which GPS and maps on the web give.
-EPSG = {BRITISH: 27700, IRISH: 29903}
-WGS84 = 4326
-
-# Ireland, roughly, as latitude and longitude: a line through the North Channel and the Irish Sea divides the islands,
-# so that the Mull of Kintyre and Galloway stay British, and Rathlin and the Copelands Irish.
-NORTH_CHANNEL = ((51.0, -6.0), (53.0, -5.4), (54.5, -5.3), (55.0, -5.55), (55.25, -5.95), (55.36, -6.1), (55.6, -6.9))
-IRELAND = {"south": 51.2, "north": 55.6, "west": -11.0}
+__all__ = ["degrees_of", "gps_of", "is_in_ireland", "point_of", "viewpoint_of", "viewpoint_or_note"]
 
 # Exif: the GPS directory, and its latitude, longitude and their hemispheres.
 GPS_DIRECTORY = 0x8825
 LATITUDE_REF, LATITUDE, LONGITUDE_REF, LONGITUDE = 1, 2, 3, 4
 
 
-def point_of(latitude: float, longitude: float) -> GridPoint:
-    """Degrees (WGS 84) → metres on the grid of that island, to 1 m.
+def gps_of(photo: Any) -> tuple[float, float] | None:
+    """The GPS tag of a photo (a path, bytes, an open file or a PIL image) → latitude, longitude; None without one.
 
-    Accuracy: pyproj's own transformation, within about 5 m of the Ordnance Surveys' unless their shift grids are
-    installed.
+    Only the header is read. A tag that leaves something open says nothing: without N or S, E or W (most of Britain
+    and all of Ireland lie west of Greenwich), with a zero denominator, or zero in both, as cameras write before they
+    have a fix. What is broken in the photo says nothing either, and raises nothing.
 
     Raises:
-        ValueError: no degrees, or a place that is on neither grid.
+        OSError: a path that cannot be read.
     """
-    for name, value, limit in (("latitude", latitude, 90), ("longitude", longitude, 180)):
-        if isinstance(value, bool) or not isinstance(value, Real) or not abs(value) <= limit:
-            raise ValueError(f"{name} must be degrees between -{limit} and {limit}, got {value!r}")
-    grid = IRISH if is_in_ireland(latitude, longitude) else BRITISH
-    east, north = _to_grid(grid).transform(longitude, latitude)
+    if isinstance(photo, str | Path):
+        with Path(photo).open("rb") as file:
+            return gps_of(file)
     try:
-        point = GridPoint(grid, int(east // 1), int(north // 1), 1)
-        format_grid_ref(point)
-    except (ValueError, OverflowError):
-        raise ValueError(f"{latitude}, {longitude} lies in neither Britain nor Ireland") from None
-    return point
-
-
-def is_in_ireland(latitude: float, longitude: float) -> bool:
-    """Whether a place belongs to the Irish Grid; the Isle of Man is on the British one, as on the site."""
-    if not (IRELAND["south"] <= latitude <= IRELAND["north"] and longitude >= IRELAND["west"]):
-        return False
-    for (south, west), (north, east) in pairwise(NORTH_CHANNEL):
-        if south <= latitude <= north:
-            share = (latitude - south) / (north - south)
-            return longitude < west + share * (east - west)
-    return False
-
-
-@cache
-def _to_grid(grid: str):
-    from pyproj import Transformer, network
-
-    network.set_network_enabled(False)  # the same answer with and without a connection
-    return Transformer.from_crs(WGS84, EPSG[grid], always_xy=True)
-
-
-def degrees_of(point: GridPoint) -> tuple[float, float]:
-    """A point → latitude and longitude of its cell's south-west corner, WGS 84."""
-    longitude, latitude = _to_grid(point.grid).transform(point.easting, point.northing, direction="INVERSE")
-    return latitude, longitude
-
-
-def gps_of(photo: Any) -> tuple[float, float] | None:
-    """The GPS tag of a photo (a path, an open file or a PIL image) → latitude, longitude; None without a usable one.
-
-    Only the header is read. Altitude does not matter; zero in both, which cameras write before they have a fix,
-    counts as none.
-    """
-    from PIL import Image
-
-    if isinstance(photo, str | Path) or hasattr(photo, "read"):
-        with Image.open(photo) as image:
-            exif = image.getexif()
-    else:
-        exif = photo.getexif()
-    tags = exif.get_ifd(GPS_DIRECTORY)
-    latitude = _degrees(tags.get(LATITUDE), tags.get(LATITUDE_REF), "S", 90)
-    longitude = _degrees(tags.get(LONGITUDE), tags.get(LONGITUDE_REF), "W", 180)
+        if isinstance(photo, bytes | bytearray | memoryview):
+            photo = io.BytesIO(photo)
+        image = identify(photo)[0] if hasattr(photo, "read") else photo
+        # While the file is open: a TIFF reads its directories as they are asked for.
+        tags = dict(image.getexif().get_ifd(GPS_DIRECTORY))
+    except Exception:  # Pillow has a different one for each way a block can be broken
+        return None
+    latitude = _degrees(tags.get(LATITUDE), tags.get(LATITUDE_REF), "NS", 90)
+    longitude = _degrees(tags.get(LONGITUDE), tags.get(LONGITUDE_REF), "EW", 180)
     if latitude is None or longitude is None or (latitude == 0 and longitude == 0):
         return None
     return latitude, longitude
 
 
+def viewpoint_or_note(photo: Any) -> tuple[GridPoint | None, str | None]:
+    """Where a photo's GPS tag says that it was taken; where that is on neither grid, None and a note that says so."""
+    if (place := gps_of(photo)) is None:
+        return None, None
+    try:
+        return point_of(*place), None
+    except ValueError:
+        return None, f"its GPS tag ({place[0]:.4f}, {place[1]:.4f}) lies in neither Britain nor Ireland"
+
+
 def viewpoint_of(photo: Any) -> GridPoint | None:
     """Where a photo's GPS tag says that it was taken; None without one, or outside both grids."""
-    if (place := gps_of(photo)) is None:
-        return None
-    try:
-        return point_of(*place)
-    except ValueError:
-        return None
+    return viewpoint_or_note(photo)[0]
 
 
-def _degrees(value: Any, hemisphere: Any, negative: str, limit: int) -> float | None:
-    """Degrees, minutes and seconds as Exif has them (three rationals) → degrees; None where they are broken."""
+def _degrees(value: Any, hemisphere: Any, letters: str, limit: int) -> float | None:
+    """Degrees, minutes and seconds as Exif has them (one to three rationals) → degrees; None where they are broken."""
     try:
-        parts = [float(part) for part in value]
-    except (TypeError, ValueError, ZeroDivisionError):
+        parts = [float(part) for part in (value if isinstance(value, tuple | list) else (value,))]
+    except (TypeError, ValueError, ArithmeticError):
         return None
-    if not 1 <= len(parts) <= 3:
+    if not 1 <= len(parts) <= 3 or not all(map(math.isfinite, parts)) or any(part >= 60 for part in parts[1:]):
         return None
     degrees = sum(part / 60**i for i, part in enumerate(parts))
     if isinstance(hemisphere, bytes):
         hemisphere = hemisphere.decode("ascii", "replace")
-    if not 0 <= degrees <= limit:  # also refuses NaN
+    letter = str(hemisphere or "").strip("\0 ").upper()[:1]
+    if min(parts) < 0 or degrees > limit or not letter or letter not in letters:
         return None
-    return -degrees if str(hemisphere or "").strip("\0 ").upper().startswith(negative) else degrees
+    return -degrees if letter == letters[1] else degrees

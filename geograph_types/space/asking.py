@@ -6,18 +6,18 @@ Page, API and many photos read everything here, so the same input always gives t
 import json
 import re
 from dataclasses import dataclass, field
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from grid_geograph import GridPoint, bucket_for, bucket_of, distance_between, format_grid_ref, parse_grid_ref
+from geograph_types.rows.places import viewpoint_or_note
+from grid_geograph import GridPoint, bucket_for, bucket_of, distance_between, format_grid_ref
 from names_geograph import UNKNOWN_BUCKET, UNKNOWN_DISTANCE
+from places_geograph import as_point
+from row_geograph import check_vector, vector_of_row
 
 NOT_KNOWN = ("unknown", "not known", "none", "?", "-")
-# "51.5077, -0.1280", degrees; a comma or a blank between them.
-DEGREES = re.compile(r"\s*([+-]?\d{1,3}(?:\.\d+)?)\s*°?\s*[, ]\s*([+-]?\d{1,3}(?:\.\d+)?)\s*°?\s*")
 MAX_PLACE_CHARACTERS = 100
 MAX_ROW_CHARACTERS = 40_000
 FAR_APART = 100_000  # metres between two points from which a person should look again
@@ -70,23 +70,14 @@ def question_of_photo(photo: bytes, distance: Any = "", subject: Any = "", viewp
     """
     question = Question(read_distance(distance), read_place("subject", subject), photo=photo)
     question.viewpoint = read_place("viewpoint", viewpoint)
-    place = gps_in(photo)
-    blank = not str(viewpoint or "").strip()
-    if place is not None:
-        try:
-            point = _point_of(*place)
-        except ValueError:
-            where = f"{place[0]:.4f}, {place[1]:.4f}"
-            question.notes.append(
-                f"the photo's GPS tag ({where}) lies in neither Britain nor Ireland" + ("; not used" if blank else "")
-            )
-        else:
-            if blank:
-                question.viewpoint = question.gps = point
-            elif (apart := _apart(question.viewpoint, point)) is not None and apart > GPS_DIFFERS:
-                question.notes.append(
-                    f"the photo's GPS tag says {format_grid_ref(point)}, {metres_said(apart)} from the viewpoint given"
-                )
+    point, note = viewpoint_or_note(photo) if photo else (None, None)
+    if note:
+        question.notes.append(note)
+    if point is not None and not str(viewpoint or "").strip():
+        question.viewpoint = question.gps = point
+    elif point is not None and (apart := _apart(question.viewpoint, point)) is not None and apart > GPS_DIFFERS:
+        where = format_grid_ref(point)
+        question.notes.append(f"its GPS tag says {where}, {metres_said(apart)} from the viewpoint given")
     question.notes += contradictions(question)
     return question
 
@@ -101,7 +92,7 @@ def question_of_row(text: Any, dim: int, distance: Any = "", subject: Any = "", 
         Mistake: no such row, or a field that cannot be read.
     """
     row = _json_object(text)
-    embedding = vector_of(row, dim)
+    embedding = vector_in(row, dim)
     typed = read_distance(distance)
     given = row.get("distance", UNKNOWN_DISTANCE)
     unknown = isinstance(given, str) and given.strip().lower() == "unknown"
@@ -155,36 +146,10 @@ def read_place(field_name: str, text: Any) -> GridPoint | None:
     if len(said) > MAX_PLACE_CHARACTERS:
         raise Mistake(field_name, "A place has at most 100 characters: a grid reference, or latitude, longitude.")
     try:
-        return place_of(said)
-    except ValueError:
-        pass
-    if swapped := _swapped(said):
-        raise Mistake(field_name, f"Latitude comes first: is {swapped} meant?")
-    if DEGREES.fullmatch(said):
-        raise Mistake(field_name, f"“{shortened(said)}” lies in neither Britain nor Ireland.")
-    raise Mistake(
-        field_name,
-        f"“{shortened(said)}” is no place: write a grid reference, such as TQ 3003 8048, or latitude, longitude, "
-        "such as 51.5074, -0.1283.",
-    )
-
-
-def place_of(text: str) -> GridPoint:
-    """The one parser of places, as other rooms use it."""
-    if match := DEGREES.fullmatch(text):
-        return _point_of(float(match[1]), float(match[2]))
-    return parse_grid_ref(text)
-
-
-def _swapped(text: str) -> str | None:
-    """Longitude, latitude → the same the other way round, where that is a place."""
-    if match := DEGREES.fullmatch(text):
-        try:
-            _point_of(float(match[2]), float(match[1]))
-        except ValueError:
-            return None
-        return f"{match[2]}, {match[1]}"
-    return None
+        return as_point(said)
+    except ValueError as error:
+        sentence = str(error).rstrip(".")
+        raise Mistake(field_name, f"{sentence[:1].upper()}{sentence[1:]}.") from None
 
 
 def contradictions(question: Question) -> list[str]:
@@ -205,41 +170,12 @@ def contradictions(question: Question) -> list[str]:
     return []
 
 
-def gps_in(photo: bytes) -> tuple[float, float] | None:
-    """A photo's GPS tag, latitude and longitude; None without a usable one."""
-    from geograph_types.rows.places import gps_of
-
+def vector_in(row: dict[str, Any], dim: int) -> np.ndarray:
+    """The embedding of a row, float32 [dim]."""
     try:
-        return gps_of(BytesIO(photo))
-    except Exception:  # Pillow has a different one for each way a header can be broken; the photo itself is looked at
-        return None
-
-
-def vector_of(row: dict[str, Any], dim: int) -> np.ndarray:
-    """The embedding of a row: base64 or a list of numbers, as `embeddings` or `embedding` → float32 [dim]."""
-    import pybase64
-
-    value = row.get("embedding", row.get("embeddings"))
-    if value is None:
-        raise Mistake("row", "This row has no embedding: it needs “embeddings” (base64) or “embedding” (numbers).")
-    try:
-        if isinstance(value, str):
-            text = re.sub(r"\s", "", value).replace("-", "+").replace("_", "/").rstrip("=")
-            data = pybase64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-            vector = np.frombuffer(data, "<f4") if len(data) % 4 == 0 else np.zeros(0)
-            if len(vector) != dim:
-                raise Mistake("row", f"The embedding has {len(data)} bytes; expected {4 * dim} ({dim} float32).")
-        else:
-            vector = np.asarray(value, np.float32)
-    except Mistake:
-        raise
-    except (TypeError, ValueError):
-        raise Mistake("row", "The embedding is neither base64 nor a list of numbers.") from None
-    if vector.shape != (dim,):
-        raise Mistake("row", f"The embedding has shape {list(vector.shape)}; expected {dim} numbers.")
-    if not np.isfinite(vector).all():
-        raise Mistake("row", "The embedding holds NaN or infinity.")
-    return np.array(vector)
+        return check_vector(vector_of_row(row, dim))
+    except ValueError as error:
+        raise Mistake("row", f"This row: {str(error).rstrip('.')}.") from None
 
 
 def _json_object(text: Any) -> dict[str, Any]:
@@ -284,12 +220,6 @@ def shortened(text: Any, most: int = 40) -> str:
 def metres_of(bucket: int) -> float | str:
     """A distance that falls into the bucket."""
     return UNKNOWN_DISTANCE if bucket == UNKNOWN_BUCKET else 0.0 if bucket == 0 else float(2 ** (bucket - 1))
-
-
-def _point_of(latitude: float, longitude: float) -> GridPoint:
-    from geograph_types.rows.places import point_of
-
-    return point_of(latitude, longitude)
 
 
 def _apart(one: GridPoint | None, other: GridPoint) -> float | None:

@@ -33,64 +33,51 @@ class Site:
     address = "http://127.0.0.1:7860/"
 
 
-async def own_file(self: gr.blocks.Block, url_or_file_path: Any) -> str:
-    """In the place of Gradio's way from a call to a file: no address is fetched, but an example is its own file."""
-    text = str(url_or_file_path)
-    if (match := EXAMPLE_ADDRESS.fullmatch(text)) and (EXAMPLES / match[1]).is_file():
-        return str(EXAMPLES / match[1])
-    if re.match(r"[a-z][a-z0-9+.-]*:", text, re.IGNORECASE):
-        raise gr.Error(NO_ADDRESSES, print_exception=False)
-    return text
+def photo_field(**options: Any) -> gr.Image:
+    """One photo → an `Upload`. (No class of its own: Gradio would write a stub file beside it.)"""
+    field = _own_files(gr.Image(type="filepath", image_mode=None, **options))
+    field.preprocess = _upload
+    field.example_payload = lambda: handle_file(f"{Site.address}examples/{first_example().name}")
+    return field
 
 
-# `is_template`: Gradio shows the class as the one that it is made from.
-class Photo(gr.Image):
-    """One photo → an `Upload`."""
-
-    is_template = True
-    async_move_resource_to_block_cache = own_file
-
-    def preprocess(self, payload: Any) -> Upload | None:
-        return _upload(payload)
-
-    def example_payload(self) -> Any:
-        return handle_file(f"{Site.address}examples/{first_example().name}")
-
-
-class Photos(gr.File):
+def photos_field(**options: Any) -> gr.File:
     """Many photos → `Upload`s."""
-
-    is_template = True
-    async_move_resource_to_block_cache = own_file
-
-    def preprocess(self, payload: Any) -> list[Upload]:
-        files = getattr(payload, "root", payload) or []
-        return [upload for file in files if (upload := _upload(file)) is not None]
+    field = _own_files(gr.File(file_count="multiple", **options))
+    field.preprocess = lambda payload: [u for file in getattr(payload, "root", payload) or [] if (u := _upload(file))]
+    return field
 
 
-class Field(gr.Textbox):
-    """One line of text; its placeholder is the example that the API's documentation shows."""
-
-    is_template = True
-
-    def preprocess(self, payload: Any) -> str:
-        return "" if payload is None else str(payload)
-
-    def example_payload(self) -> str:
-        return self.placeholder or ""
+def text_field(**options: Any) -> gr.Textbox:
+    """Text; the placeholder is the example that the API's documentation shows."""
+    field = gr.Textbox(**options)
+    field.preprocess = lambda payload: "" if payload is None else str(payload)
+    field.example_payload = lambda: field.placeholder or ""
+    return field
 
 
-class Row(gr.JSON):
+def row_field(**options: Any) -> gr.JSON:
     """A row as programs send it: a JSON object, or its text."""
+    field = gr.JSON(**options)
+    field.data_model = None
+    field.preprocess = lambda payload: payload
+    field.example_payload = lambda: json.loads((EXAMPLES / "rows.txt").read_text(encoding="utf-8").splitlines()[0])
+    return field
 
-    is_template = True
-    data_model = None
 
-    def preprocess(self, payload: Any) -> Any:
-        return payload
+def _own_files(field: Any) -> Any:
+    """In the place of Gradio's way from a call to a file: no address is fetched, but an example is its own file."""
 
-    def example_payload(self) -> Any:
-        return json.loads((EXAMPLES / "rows.txt").read_text(encoding="utf-8").splitlines()[0])
+    async def own_file(url_or_file_path: Any) -> str:
+        text = str(url_or_file_path)
+        if (match := EXAMPLE_ADDRESS.fullmatch(text)) and (EXAMPLES / match[1]).is_file():
+            return str(EXAMPLES / match[1])
+        if re.match(r"[a-z][a-z0-9+.-]*:", text, re.IGNORECASE):
+            raise gr.Error(NO_ADDRESSES, print_exception=False)
+        return text
+
+    field.async_move_resource_to_block_cache = own_file
+    return field
 
 
 def first_example() -> Path:

@@ -53,7 +53,7 @@ def answers(space: SpaceModel, uploads: list[Any], subject: str, limit: int) -> 
 def thumbnail(photo: bytes) -> str | None:
     """A small JPEG as a data URL; None where there is none to be had."""
     try:
-        small = open_photo(photo, shrink_to=THUMBNAIL, urls=False).convert("RGB")
+        small = open_photo(photo, shrink_to=THUMBNAIL, urls=False).image.convert("RGB")
     except Exception:  # Pillow has a different one for each way a file can be broken; the answer itself says it
         return None
     small.thumbnail((THUMBNAIL, THUMBNAIL))

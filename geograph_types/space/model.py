@@ -4,13 +4,14 @@ import threading
 import time
 from collections import OrderedDict
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from geograph_types.hub.models import load_pipeline
 from geograph_types.space.asking import Mistake, Question, metres_of
 from names_geograph import NUM_DISTANCE_BUCKETS
+from photos_geograph import reason_of
 
 # Vectors of photos that were just looked at: another distance for the same photo needs no second look.
 REMEMBERED = 64
@@ -24,11 +25,11 @@ class SpaceModel:
     """A classifier behind the page. Its vision tower is loaded in the background, from the first moment on."""
 
     def __init__(self, name: str, vision_model: str | None = None):
-        self.pipeline = load_pipeline(name, vision_model)
+        self.pipeline = load_pipeline(name, vision_model=vision_model)
         self.config = self.pipeline.model.config
         self.classes = list(self.config.classes)
         self.thresholds = dict(zip(self.classes, self.config.thresholds, strict=True))
-        self._remembered: OrderedDict[bytes, np.ndarray] = OrderedDict()
+        self._remembered: OrderedDict[bytes, tuple[np.ndarray, str | None]] = OrderedDict()
         self._tower = _Tower(self.pipeline)
 
     def look_at(self, question: Question, name: str = "This file") -> None:
@@ -43,13 +44,15 @@ class SpaceModel:
             while len(self._remembered) > REMEMBERED:
                 self._remembered.popitem(last=False)
         self._remembered.move_to_end(key)
-        question.embedding = self._remembered[key]
+        question.embedding, note = self._remembered[key]
+        question.notes = [*([note] if note else []), *question.notes]
 
-    def _encode(self, photo: bytes, name: str) -> np.ndarray:
+    def _encode(self, photo: bytes, name: str) -> tuple[np.ndarray, str | None]:
+        encoder = self._tower.encoder()
         try:
-            return self._tower.encoder().encode_one(photo)
+            return encoder.encode_one_with_note(photo)
         except ValueError as error:
-            raise Mistake("photo", photo_said(name, error)) from None
+            raise Mistake("photo", f"{name} cannot be used: {reason_of(error).rstrip('.')}.") from None
 
     def prediction(self, question: Question) -> dict[str, Any]:
         """The contract's prediction; what contradicts itself is added to its note."""
@@ -104,20 +107,7 @@ class _Tower:
         return encoder
 
 
-def load_pipeline(name: str, vision_model: str | None) -> Any:
-    from transformers import pipeline
-
-    return pipeline("geograph-types", model=name, trust_remote_code=True, vision_model=vision_model)
-
-
 def with_notes(answer: dict[str, Any], question: Question) -> dict[str, Any]:
     notes = [*([answer["note"]] if answer["note"] else []), *question.notes]
     return answer | {"note": "; ".join(notes) or None}
 
-
-def photo_said(name: str, error: Exception) -> str:
-    """What is wrong with a photo, without the names that only programs know."""
-    reason = str(error).removeprefix("bytes: ").strip().rstrip(".")
-    if Path(name).suffix.lower() in (".heic", ".heif") and "format" in reason:
-        return f"{name}: HEIC photos cannot be read here. Please save it as JPEG and choose that."
-    return f"{name} cannot be used: {reason}."

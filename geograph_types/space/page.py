@@ -10,7 +10,7 @@ import gradio as gr
 
 from geograph_types.space import view
 from geograph_types.space.answering import Answering
-from geograph_types.space.fields import EXAMPLES, Field, Photo, Photos, Row
+from geograph_types.space.fields import EXAMPLES, photo_field, photos_field, row_field, text_field
 from geograph_types.space.many import MAX_PHOTOS
 from geograph_types.space.model import SpaceModel
 from geograph_types.space.uploads import MIB, QUEUE_SIZE, Uploads
@@ -67,8 +67,8 @@ def photo_part(part: SimpleNamespace) -> None:
     """The photo, or an embedding for those who have one."""
     with gr.Column(elem_id="photo-part"), gr.Tabs():
         with gr.Tab("A photo") as part.photo_tab:
-            part.photo = Photo(
-                label="Photo", type="filepath", image_mode=None, sources=["upload", "clipboard"], height=260,
+            part.photo = photo_field(
+                label="Photo", sources=["upload", "clipboard"], height=260,
                 elem_id="photo", buttons=[], placeholder="Drop a photo here, or choose one",
             )  # fmt: skip
             gr.HTML(example_buttons(), elem_id="examples", padding=False)
@@ -76,7 +76,7 @@ def photo_part(part: SimpleNamespace) -> None:
                 (gr.Button(visible="hidden", elem_id=f"example-{i}"), e) for i, e in enumerate(examples())
             ]
         with gr.Tab("An embedding") as part.row_tab:
-            part.row = Field(
+            part.row = text_field(
                 label="One row of the dataset or its source, as JSON", lines=5, max_lines=8, elem_id="row",
                 placeholder=row_examples()[0],
             )  # fmt: skip
@@ -88,15 +88,15 @@ def places_part(part: SimpleNamespace) -> None:
     """What is known of the photo's place."""
     with gr.Column(elem_id="places"):
         with gr.Group():
-            part.distance = Field(
+            part.distance = text_field(
                 label="Distance to the subject, in metres", elem_id="distance", placeholder="300", max_lines=1,
                 info="Blank: from the two places below, else not known", value="",
             )  # fmt: skip
-            part.subject = Field(
+            part.subject = text_field(
                 label="Primary Photo Subject: where it is", placeholder="TQ 3003 8048", max_lines=1,
                 info="A grid reference, or latitude, longitude", elem_id="subject", value="",
             )  # fmt: skip
-            part.viewpoint = Field(
+            part.viewpoint = text_field(
                 label="Photographer Position: where the camera was", placeholder="51.5074, -0.1283", max_lines=1,
                 info="Blank: from the photo's GPS tag; “unknown” leaves the tag out", elem_id="viewpoint", value="",
             )  # fmt: skip
@@ -106,11 +106,11 @@ def places_part(part: SimpleNamespace) -> None:
 def many_part(part: SimpleNamespace, uploads: Uploads) -> None:
     """A folder of photos."""
     with gr.Accordion("Many photos at once", open=False, elem_id="many-part"):
-        part.files = Photos(
+        part.files = photos_field(
             label=f"Up to {MAX_PHOTOS} photos, each up to {uploads.file_limit // MIB} MB, "
-            f"together up to {uploads.limit // MIB} MB", file_count="multiple", elem_id="files",
+            f"together up to {uploads.limit // MIB} MB", elem_id="files",
         )  # fmt: skip
-        part.many_subject = Field(
+        part.many_subject = text_field(
             label="One subject for all (optional)", placeholder="TQ 3003 8048", elem_id="many-subject", max_lines=1,
             info="Each photo's GPS tag, where it has one, says where the photographer stood", value="",
         )  # fmt: skip
@@ -181,7 +181,7 @@ def for_programs(part: SimpleNamespace, answering: Answering) -> None:
     result, photo, row = gr.JSON(visible=False), gr.Button(visible=False), gr.Button(visible=False)
     inputs = [part.photo, part.distance, part.subject, part.viewpoint]
     photo.click(answering.classify, inputs, result, api_name="classify")
-    whole = Row(label="One row of the dataset or its source", visible=False)
+    whole = row_field(label="One row of the dataset or its source", visible=False)
     row.click(answering.classify_embedding, [whole], result, api_name="classify_embedding")
 
 
@@ -207,12 +207,9 @@ def nothing_yet() -> str:
 
 def script(uploads: Uploads) -> str:
     """The page's own JavaScript, with the limits that it tells before anything is sent."""
-    from PIL import Image
-
-    Image.init()
     limits = {
         "fileLimit": uploads.file_limit, "photoLimit": MAX_PHOTOS, "totalLimit": uploads.limit,
-        "heic": "HEIF" in Image.OPEN,
+        "heic": ".heic" in PHOTO_SUFFIXES,
     }  # fmt: skip
     told = f"window.geographLimits = {json.dumps(limits)}; window.geographEmpty = {json.dumps(nothing_yet())};"
     return f"<script>{told}\n{(HERE / 'page.js').read_text(encoding='utf-8')}</script>"

@@ -19,7 +19,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from configuration_geograph import GeographConfig
 from encoder_geograph import FusedTower, GeographEncoder
 from names_geograph import VISION_MODEL, VISION_MODEL_REVISION, tower_of
-from photos_geograph import PIXEL_LIMIT, PhotoError, list_photos
+from photos_geograph import PhotoError, list_photos
 from tests.support import photo_factory as factory
 from tests.support.tiny_tower import make_tiny_tower
 
@@ -154,23 +154,27 @@ def test_bad_photos_are_named_and_stop_nothing(encoder, photos, tmp_path):
         assert str(error).startswith(str(path)) and "\n" not in str(error)
     reasons = {path.name: str(error) for path, error in zip(bad, results[1:], strict=False)}
     assert "truncated" in reasons["cut_off.jpg"] and "truncated" in reasons["cut_off.png"]
-    assert "too many pixels" in reasons["bomb.png"] and str(PIXEL_LIMIT) in reasons["bomb.png"]
-    assert "not a photo" in reasons["not_a_photo.jpg"] and "empty" in reasons["empty.jpg"]
+    assert "60000 x 60000 pixels are too many" in reasons["bomb.png"] and "89 million" in reasons["bomb.png"]
+    assert "a web page" in reasons["not_a_photo.jpg"] and "empty" in reasons["empty.jpg"]
     assert "No such file" in str(results[len(bad) + 1])
     with pytest.raises(PhotoError, match="truncated"):
         encoder.encode_one(bad[0])
 
 
-@pytest.mark.parametrize("missing", [2, 10, 100])
-def test_a_slightly_cut_off_jpeg_is_refused(encoder, missing):
-    with pytest.raises(PhotoError, match="truncated"):
-        encoder.encode_one(factory.encoded(factory.landscape())[:-missing])
+@pytest.mark.parametrize("missing", [2, 10, 500])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_slightly_cut_off_jpeg_is_answered_with_a_note(encoder, missing, progressive):
+    whole = factory.encoded(factory.landscape(), progressive=progressive)
+    (vector, note), (expected, nothing) = encoder.encode_with_notes([whole[:-missing], whole])
+    assert "cut short" in note and nothing is None
+    assert cosine(vector, expected) > 0.99
+    assert encoder.encode_one_with_note(whole[:-missing])[1] == note
 
 
 def test_a_bomb_is_refused_before_it_is_decoded(encoder):
     photo = factory.encoded(Image.new("1", (10_000, 9_500)), "PNG")  # below Pillow's own error, above our limit
     before = psutil.Process().memory_info().rss
-    with pytest.raises(PhotoError, match="10000 x 9500 pixels"):
+    with pytest.raises(PhotoError, match="10000 x 9500 pixels are too many"):
         encoder.encode_one(photo)
     assert psutil.Process().memory_info().rss - before < 50e6
 
