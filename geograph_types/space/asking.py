@@ -55,9 +55,10 @@ class Question:
         return bucket_for(self.distance, self.subject, self.viewpoint)
 
     def item(self, distance: float | str | None = None) -> dict[str, Any]:
-        """What the pipeline is asked; at another distance where one is given."""
+        """What the pipeline is asked; at another distance where one is given. Points go as text: the model brings its
+        own classes."""
         places = {"subject": self.subject, "viewpoint": self.viewpoint}
-        known = {name: point for name, point in places.items() if point is not None}
+        known = {name: format_grid_ref(point) for name, point in places.items() if point is not None}
         distance = self.distance if distance is None else distance
         return {"embedding": self.embedding, **known, **({} if distance is None else {"distance": distance})}
 
@@ -148,8 +149,9 @@ def read_place(field_name: str, text: Any) -> GridPoint | None:
     try:
         return as_point(said)
     except ValueError as error:
-        sentence = str(error).rstrip(".")
-        raise Mistake(field_name, f"{sentence[:1].upper()}{sentence[1:]}.") from None
+        sentence = re.sub(r"^('[^']*'): \S+ \S+ lies", r"\1 lies", str(error))
+        end = "" if sentence.endswith(("?", ".")) else "."
+        raise Mistake(field_name, f"{sentence[:1].upper()}{sentence[1:]}{end}") from None
 
 
 def contradictions(question: Question) -> list[str]:

@@ -87,7 +87,7 @@ def _license(model_dir: str | None) -> str | None:
 
 
 def _tower(model_dir: str | None) -> list[str]:
-    """What is fetched while the Space is built, so that no visitor waits for the vision tower: repository, files, commit."""
+    """What is fetched while the Space is built, so that no visitor waits for the vision tower."""
     config = json.loads(Path(model_dir, "config.json").read_text(encoding="utf-8")) if model_dir else {}
     name = config.get("vision_model") or VISION_MODEL
     if name == VISION_MODEL:

@@ -1,5 +1,6 @@
-"""What the Space asks of the model: every answer comes from the pipeline, so it is the one that users get elsewhere."""
+"""What the Space asks of the model: every answer is the pipeline's, the one that users get elsewhere."""
 
+import re
 import threading
 import time
 from collections import OrderedDict
@@ -52,7 +53,7 @@ class SpaceModel:
         try:
             return encoder.encode_one_with_note(photo)
         except ValueError as error:
-            raise Mistake("photo", f"{name} cannot be used: {reason_of(error).rstrip('.')}.") from None
+            raise Mistake("photo", f"{name} cannot be used: {for_visitors(reason_of(error))}.") from None
 
     def prediction(self, question: Question) -> dict[str, Any]:
         """The contract's prediction; what contradicts itself is added to its note."""
@@ -111,3 +112,7 @@ def with_notes(answer: dict[str, Any], question: Question) -> dict[str, Any]:
     notes = [*([answer["note"]] if answer["note"] else []), *question.notes]
     return answer | {"note": "; ".join(notes) or None}
 
+
+def for_visitors(reason: str) -> str:
+    """What is wrong with a photo, without what only the owner of the machine can do about it."""
+    return re.sub(r": install [\w-]+ \([^)]*\), or ", ", which cannot be read here: please ", reason).rstrip(".")

@@ -158,7 +158,7 @@
     if (id === "photo" && files.length === 1) {
       const file = files[0], type = file.type || "";
       if (/\.(heic|heif)$/i.test(file.name) && !window.geographLimits.heic) return `${file.name}: HEIC photos cannot be read here. Please save it as JPEG and choose that.`;
-      if (!type.startsWith("image/")) return `${file.name} is no photo: choose a JPEG, PNG, WebP, TIFF or GIF file.`;
+      if (!type.startsWith("image/") && !/\.(heic|heif|avif|jp2)$/i.test(file.name)) return `${file.name} is no photo: choose a JPEG, PNG, WebP, TIFF or GIF file.`;
     }
     return null;
   }

@@ -1,5 +1,6 @@
 """The page, made of named parts: what it is for, the photo and its places, the answer, many photos, the API."""
 
+import importlib.util
 import json
 from html import escape
 from pathlib import Path
@@ -22,8 +23,8 @@ PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 SCRIPT: dict[str, Any] = PRIVATE | {"fn": None, "queue": False}
 
 SYNTHETIC = (
-    '<div class="gt"><p class="gt-banner" role="note"><strong>A practice model.</strong> It learnt from invented data, '
-    "so that everything can be tried; what it says about real photos means nothing.</p></div>"
+    '<div class="gt"><p class="gt-banner" role="note"><strong>A practice model.</strong> It learnt from invented '
+    "data, so that everything can be tried; what it says about real photos means nothing.</p></div>"
 )
 
 
@@ -55,10 +56,8 @@ def introduction(space: SpaceModel) -> None:
         f"# {TITLE}\n{ABOUT} The types: {tags}. [Geograph](https://www.geograph.org.uk) sorts its photos by them.",
         elem_id="intro",
     )
-    gr.HTML(
-        f'<div class="gt"><details><summary>What the types mean</summary>{view.meanings(space.classes)}</details></div>',
-        padding=False,
-    )
+    meanings = f"<details><summary>What the types mean</summary>{view.meanings(space.classes)}</details>"
+    gr.HTML(f'<div class="gt">{meanings}</div>', padding=False)
     if space.config.synthetic:
         gr.HTML(SYNTHETIC, padding=False)
 
@@ -188,7 +187,8 @@ def for_programs(part: SimpleNamespace, answering: Answering) -> None:
 def example_buttons() -> str:
     """The examples with their pictures; page.js presses the hidden button of each."""
     return '<div class="gt gt-examples">' + "".join(
-        f'<button type="button" data-press="example-{i}"><img src="examples/{e["file"]}" alt="">{escape(e["label"])}</button>'
+        f'<button type="button" data-press="example-{i}"><img src="examples/{e["file"]}" alt="">'
+        f"{escape(e['label'])}</button>"
         for i, e in enumerate(examples())
     ) + "</div>"  # fmt: skip
 
@@ -209,7 +209,7 @@ def script(uploads: Uploads) -> str:
     """The page's own JavaScript, with the limits that it tells before anything is sent."""
     limits = {
         "fileLimit": uploads.file_limit, "photoLimit": MAX_PHOTOS, "totalLimit": uploads.limit,
-        "heic": ".heic" in PHOTO_SUFFIXES,
+        "heic": importlib.util.find_spec("pillow_heif") is not None,
     }  # fmt: skip
     told = f"window.geographLimits = {json.dumps(limits)}; window.geographEmpty = {json.dumps(nothing_yet())};"
     return f"<script>{told}\n{(HERE / 'page.js').read_text(encoding='utf-8')}</script>"

@@ -157,7 +157,7 @@ def _filled(body: Any, name: str | None, version: str | None, folder: Path) -> A
 
 
 def _uploaded_here(path: str, folder: Path) -> str:
-    """A path in the folder of uploads, or an address, as it is: addresses are refused later. Else an address that is."""
+    """A path in the folder of uploads, and any address, as it is; else an address, since all of them are refused."""
     inside = folder in Path(os.path.abspath(path)).parents  # noqa: PTH100 (no link is followed)
     return path if inside or re.match(r"https?://", path) else "http://refused.invalid/"
 

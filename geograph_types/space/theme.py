@@ -1,4 +1,4 @@
-"""The page's colours. Gradio's own greys and blues are too faint to read for many: here at least 4.5 : 1 (WCAG 2.2, AA)."""
+"""The page's colours: Gradio's own greys and blues are too faint to read for many; here at least 4.5 : 1 (WCAG AA)."""
 
 CONTRAST = {
     "body_background_fill": "#f3f6f9",

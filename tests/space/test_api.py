@@ -77,7 +77,7 @@ def test_a_blank_viewpoint_is_the_gps_tag(client, folder):
         ("nonsense", "not JSON"),
         ('{"embeddings": "AAAA"}', "expected 2048"),
         (a_row(distance="3000 miles"), "distance"),
-        (a_row(subject="ZZ 99"), "ZZ 99"),
+        (a_row(subject="ZZ 99"), "no square ZZ"),
         ("x" * 50_000, "characters"),
         ({}, "no embedding"),
         (None, "Paste a row"),
@@ -169,6 +169,6 @@ def test_the_cards_examples_run_under_the_spaces_own_name(space, folder, root, t
 
 def test_uploads_are_for_this_user_alone(space, client, folder):
     client.predict(handle_file(folder / "in_london.jpg"), api_name="/classify")
-    folders = [path for path in space.temporary.glob("geograph-space-*")]
+    folders = list(space.temporary.glob("geograph-space-*"))
     assert folders and all(stat.S_IMODE(path.stat().st_mode) == 0o700 for path in folders)
     assert list(space.temporary.rglob("in_london.jpg"))
