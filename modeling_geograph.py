@@ -1,6 +1,7 @@
 """The classifier: a photo's CLIP embedding and its distance bucket in, a logit a class out."""
 
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -138,13 +139,19 @@ class GeographModel(PreTrainedModel):
     def save_pretrained(self, save_directory: str | os.PathLike, *args, **kwargs) -> None:
         """As `PreTrainedModel.save_pretrained`; the folder is then whole: its pipeline works, too.
 
-        transformers copies this file and what it imports (`as_pipeline` imports the pipeline); what it does not do is
-        to say in config.json where the pipeline is, and to let others read the weights.
+        transformers copies this file and what it imports (`as_pipeline` imports the pipeline, so that it comes along
+        from the Hub, too); it does not say in config.json where the pipeline is, nor let others read the weights.
         """
         self.config.check()
         self.config.custom_pipelines = {TASK: {"impl": "pipeline_geograph.GeographPipeline", "pt": ["AutoModel"]}}
         self.config.auto_map = {"AutoConfig": "configuration_geograph.GeographConfig"}
         super().save_pretrained(save_directory, *args, **kwargs)
+        if not kwargs.get("is_main_process", True):
+            return
+        here = Path(__file__).resolve().parent
+        if here != Path(save_directory).resolve():
+            for path in here.glob("*_geograph.py"):
+                shutil.copyfile(path, Path(save_directory, path.name))
         mask = os.umask(0)
         os.umask(mask)
         for path in Path(save_directory).glob("*.safetensors"):  # safetensors writes them for the owner alone

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from geograph_types.dataset.folder import CONFIGS, RARE_MINIMUM
-from geograph_types.dataset.writer import features
-from geograph_types.files import resource
+from geograph_types.dataset.selection import RARE_MINIMUM
+from geograph_types.files import resource, whole_file
+from geograph_types.hub.cards import as_code, as_text, fill_card, without_secrets
+from geograph_types.rows.published import CONFIGS, features, size_category
 from geograph_types.rows.splits import SPLITS
-from names_geograph import TAGS
+from names_geograph import DATASET_NAME, MODEL_NAME, PHOTO_PAGE, TAGS, VISION_MODEL
+from row_geograph import NORMALISED_BELOW
 
 TEMPLATE = resource("dataset_card.md")
-
-SIZE_CATEGORIES = ["n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M"]
 
 
 def load_libraries() -> None:
@@ -24,89 +24,91 @@ def load_libraries() -> None:
         importlib.import_module(name)
 
 
-def write_card(
-    folder: Path,
-    sources: list[str],
-    tags: np.ndarray,
-    split: np.ndarray,
-    chosen: dict[str, np.ndarray],
-    rejected: Counter,
-    with_title: bool,
-    synthetic: bool,
-) -> dict[str, dict[str, int]]:
+def write_card(folder: Path, sources: list[str], contents, rejected: Counter, writer) -> dict[str, dict[str, int]]:
     """Writes `folder/README.md` and `folder/tags.png`; returns config → split → rows.
 
     Args:
-        tags: bool [N, 8]. split: int8 [N]. chosen: config → bool [N]. rejected: reason → rows.
+        contents: a `building.Contents`. rejected: reason → rows. writer: the `DatasetWriter` that wrote the files.
     """
-    from huggingface_hub import DatasetCard
-
     rows = {
-        config: {name: int((chosen[config] & (split == i)).sum()) for i, name in enumerate(SPLITS)}
+        config: {name: int((contents.chosen[config] & (contents.split == i)).sum()) for i, name in enumerate(SPLITS)}
         for config in CONFIGS
     }
-    card = DatasetCard.from_template(
-        card_data=_metadata(folder, rows, with_title, synthetic),
-        template_path=str(TEMPLATE),
-        pretty_name="Geograph types" + (" (synthetic)" if synthetic else ""),
-        repo_id="geograph-types",
-        synthetic=synthetic,
-        with_title=with_title,
-        rare_minimum=RARE_MINIMUM,
-        tag_names=", ".join(TAGS),
-        counts_table=_counts_table(rows),
-        tags_table=_tags_table(tags, split, chosen),
-        sources=_sources(sources),
-        rejected=_rejected(rejected),
-    )
-    card.save(folder / "README.md")
-    _draw(folder / "tags.png", tags, split)
+    values = {
+        "card_data": _metadata(folder, rows, writer).to_yaml(),
+        "pretty_name": _pretty_name(writer.synthetic),
+        "repo_id": DATASET_NAME,
+        "model_name": MODEL_NAME,
+        "vision_model": VISION_MODEL,
+        "photo_page": PHOTO_PAGE.format("ID"),
+        "synthetic": writer.synthetic,
+        "with_title": writer.with_title,
+        "embedding_dim": writer.embedding_dim,
+        "norm": _norm(contents.norm),
+        "rare_minimum": RARE_MINIMUM,
+        "tag_names": ", ".join(TAGS),
+        "counts_table": _counts_table(rows),
+        "tags_table": _tags_table(contents.tags, contents.split, contents.chosen),
+        "sources": _sources(sources),
+        "rejected": _rejected(rejected),
+    }
+    with whole_file(folder / "README.md") as file:
+        file.write(fill_card(TEMPLATE, values))
+    _draw(folder / "tags.png", contents.tags, contents.split)
     return rows
 
 
-def _metadata(folder: Path, rows: dict, with_title: bool, synthetic: bool):
+def _pretty_name(synthetic: bool) -> str:
+    return "Geograph types" + (" (synthetic)" if synthetic else "")
+
+
+def _norm(norm: np.ndarray) -> dict[str, float | bool]:
+    """The lengths of these very vectors: the middle nine tenths, the median, and whether they look normalised."""
+    low, median, high = np.percentile(norm, [5, 50, 95])
+    return {"low": low, "median": median, "high": high, "normalised": bool(median < NORMALISED_BELOW)}
+
+
+def _metadata(folder: Path, rows: dict, writer):
     from huggingface_hub import DatasetCardData
 
-    columns = _yaml_features(with_title)
-    total = sum(rows["large"].values())
-    infos, configs = [], []
+    columns = _yaml_features(writer.with_title, writer.embedding_dim)
+    synthetic, infos, configs = writer.synthetic, [], []
     for config in CONFIGS:
-        splits, size = [], 0
-        for name, number in rows[config].items():
-            if number:
-                size_of_split = sum(p.stat().st_size for p in (folder / config).glob(f"{name}-*.parquet"))
-                splits.append({"name": name, "num_bytes": size_of_split, "num_examples": number})
-                size += size_of_split
+        splits, stored = [], 0
+        for name, num_bytes in zip(SPLITS, writer.num_bytes[config], strict=True):
+            if rows[config][name]:
+                splits.append({"name": name, "num_bytes": num_bytes, "num_examples": rows[config][name]})
+                stored += sum(path.stat().st_size for path in (folder / config).glob(f"{name}-*.parquet"))
         infos.append(
             {
                 "config_name": config,
                 "features": deepcopy(columns),  # YAML would write a shared list as an anchor
                 "splits": splits,
-                "download_size": size,
-                "dataset_size": size,
+                "download_size": stored,
+                "dataset_size": sum(split["num_bytes"] for split in splits),
             }
         )
         files = [{"split": s["name"], "path": f"{config}/{s['name']}-*.parquet"} for s in splits]
         configs.append({"config_name": config, "data_files": files} | ({"default": True} if config == "small" else {}))
     return DatasetCardData(
-        pretty_name="Geograph types" + (" (synthetic)" if synthetic else ""),
+        pretty_name=_pretty_name(synthetic),
         license="cc-by-sa-4.0",
         language=["en"],
         annotations_creators=["machine-generated"] if synthetic else ["crowdsourced", "expert-generated"],
         source_datasets=["original"],
         task_categories=["image-classification"],
         task_ids=["multi-label-image-classification"],
-        size_categories=[SIZE_CATEGORIES[min(max(len(str(total)) - 3, 0), 5)]],
+        size_categories=[size_category(sum(rows["large"].values()))],
         tags=["geograph", "clip", "embeddings", "multi-label", *(["synthetic"] if synthetic else [])],
         configs=configs,
         dataset_info=infos,
     )
 
 
-def _yaml_features(with_title: bool) -> list[dict]:
+def _yaml_features(with_title: bool, embedding_dim: int) -> list[dict]:
     """The columns as a card's `dataset_info` lists them: as `Features` would, without its long import."""
     listed = []
-    for name, feature in features(with_title).items():
+    for name, feature in features(with_title, embedding_dim).items():
         if feature["_type"] == "Value":
             listed.append({"name": name, "dtype": feature["dtype"]})
         elif "length" in feature:
@@ -139,15 +141,22 @@ def _tags_table(tags: np.ndarray, split: np.ndarray, chosen: dict[str, np.ndarra
 
 
 def _sources(sources: list[str]) -> str:
-    """Names without folders: where a file lay on somebody's machine says nothing to others."""
-    names = [s if "://" in s or s.startswith("synthetic:") else Path(s).name for s in sources]
-    return ", ".join("standard input" if name == "-" else f"`{name}`" for name in names)
+    """Names without folders (where a file lay on somebody's machine says nothing to others) and without secrets."""
+    shown = []
+    for source in sources:
+        name = source
+        if "://" in source:
+            name = without_secrets(source)
+        elif not source.startswith("synthetic:"):
+            name = Path(source).name or source
+        shown.append("standard input" if source == "-" else as_code(name))
+    return ", ".join(shown)
 
 
 def _rejected(rejected: Counter) -> str:
     if not rejected:
         return "No row was rejected."
-    reasons = "; ".join(f"{number:,} × {reason}" for reason, number in rejected.most_common())
+    reasons = "; ".join(f"{number:,} × {as_text(reason)}" for reason, number in rejected.most_common())
     return f"{rejected.total():,} rows were rejected: {reasons}."
 
 

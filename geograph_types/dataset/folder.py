@@ -1,81 +1,50 @@
-"""The published folder as a whole: which rows go into which split and config, and its moving into place at the end."""
+"""The dataset folder: built beside its place, moved there whole, and replaced only where this project made all of it.
 
+A mark in the folder lists the files that were written. What it does not list, or what was changed since, is somebody's
+own: then nothing is replaced. The mark begins with a dot, so that neither `load_dataset` nor publish.py sees it.
+"""
+
+import glob
+import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-
 from geograph_types.cli import CommandError
-from geograph_types.rows.fields import Rejected, SourceRows, keep
-from geograph_types.rows.splits import SPLITS, split_of_ids, splitmix64
+from geograph_types.files import sha256_of, write_json
 
-CONFIGS = ("small", "medium", "large")
-
-RARE_MINIMUM = 32  # rows of each tag that every split of `small` keeps, or all it has
-
-
-def splits_of(block: SourceRows) -> np.ndarray:
-    """The split of each row, int8 [n]: the official one, or by `splitmix64(id) % 10` (0 to 7 train, 8, 9)."""
-    return split_of_ids(block.gridimage_id, block.split)
-
-
-def select(ids: np.ndarray, tags: np.ndarray, split: np.ndarray, small: int, medium: int) -> dict[str, np.ndarray]:
-    """Which rows each config holds, as bool [N]; the same rows whatever their order.
-
-    The N rows with the smallest `splitmix64(splitmix64(id))`; and of each tag, in each split, the
-    `RARE_MINIMUM` smallest: in `small`, and so in `medium` too.
-    """
-    order = np.argsort(splitmix64(splitmix64(ids)), kind="stable")
-    chosen_small = np.zeros(len(ids), dtype=bool)
-    chosen_small[order[:small]] = True
-    for tag in range(tags.shape[1]):
-        for index in range(len(SPLITS)):
-            has = tags[order, tag] & (split[order] == index)
-            chosen_small[order[np.flatnonzero(has)[:RARE_MINIMUM]]] = True
-    chosen_medium = chosen_small.copy()
-    chosen_medium[order[:medium]] = True
-    return {"small": chosen_small, "medium": chosen_medium, "large": np.ones(len(ids), dtype=bool)}
-
-
-class SeenIds:
-    """The ids met so far: sorted arrays of doubling sizes, 8 bytes an id."""
-
-    def __init__(self):
-        self._runs: list[np.ndarray] = []
-
-    def first_time(self, ids: np.ndarray) -> np.ndarray:
-        """bool [n]: whether each id is met for the first time; the ids are remembered."""
-        new = np.zeros(len(ids), dtype=bool)
-        new[np.unique(ids, return_index=True)[1]] = True
-        for run in self._runs:
-            place = np.searchsorted(run, ids)
-            new &= run[np.minimum(place, len(run) - 1)] != ids
-        if new.any():
-            self._runs.append(np.sort(ids[new]))
-        while len(self._runs) > 1 and len(self._runs[-1]) * 2 > len(self._runs[-2]):
-            last = self._runs.pop()
-            self._runs[-1] = np.sort(np.concatenate([self._runs[-1], last]), kind="stable")
-        return new
+MARK = ".geograph-types.json"
+# Files up to this size may hold what a person wrote into them: their content counts, not their size alone.
+READABLE = 1 << 20
+# What file managers leave in every folder that somebody looks at.
+DROPPINGS = {".DS_Store", "Thumbs.db", "desktop.ini"}
 
 
 @contextmanager
-def folder_in_place(final: Path) -> Iterator[Path]:
+def folder_in_place(final: Path, sources: Iterable[str] = ()) -> Iterator[Path]:
     """A folder to build in, beside the final one, which it replaces only when the block ends without an error.
 
     Raises:
-        CommandError: something else than a dataset of ours stands there already.
+        CommandError: what stands there must not be replaced, or a source lies in it.
     """
-    if final.exists() and not is_dataset_folder(final) and (not final.is_dir() or any(final.iterdir())):
-        raise CommandError(f"{final}: exists and is no dataset folder; name another --output_dir or remove it")
+    check_output(final, sources)
     final.parent.mkdir(parents=True, exist_ok=True)
+    if not os.access(final.parent, os.W_OK | os.X_OK):
+        raise CommandError(f"{final.parent}: no right to write there; name another --output_dir")
     _remove_abandoned(final)
     building = final.with_name(f".{final.name}.building-{os.getpid()}")
     building.mkdir()
     try:
         yield building
+        write_mark(building)
+        try:
+            check_output(final)  # people may have put something there while this ran
+        except CommandError as error:
+            kept = final.with_name(f"{final.name}.new-{os.getpid()}")
+            building.rename(kept)
+            raise CommandError(f"{error}; the new dataset is in {kept}") from None
         old = final.with_name(f".{final.name}.old-{os.getpid()}")
         if final.exists():
             final.rename(old)
@@ -85,14 +54,90 @@ def folder_in_place(final: Path) -> Iterator[Path]:
         shutil.rmtree(building, ignore_errors=True)
 
 
-def is_dataset_folder(path: Path) -> bool:
-    """Whether `prepare_dataset.py` made it: a card, and configs of Parquet."""
-    return (path / "README.md").is_file() and any(any((path / c).glob("*.parquet")) for c in CONFIGS)
+def check_output(final: Path, sources: Iterable[str] = ()) -> None:
+    """Refuses, before any work, an output that cannot or must not be replaced."""
+    if final.is_symlink():
+        raise CommandError(f"{final}: a link to {final.readlink()}; name that folder itself as --output_dir")
+    for source in sources:
+        _check_source(source, final)
+    if not final.exists():
+        return
+    if not final.is_dir():
+        raise CommandError(f"{final}: exists and is no folder; name another --output_dir")
+    if os.path.ismount(final):
+        raise CommandError(f"{final}: a mount point, which cannot be replaced; name a folder in it")
+    if not any(final.iterdir()):
+        return
+    written = read_mark(final)
+    if written is None:
+        raise CommandError(
+            f"{final}: exists, and prepare_dataset.py did not make it ({MARK} is not in it); name another "
+            "--output_dir or remove it"
+        )
+    for path in files_in(final):
+        name = path.relative_to(final).as_posix()
+        if name not in written or (path.is_file() and not _is_as_written(path, written[name])):
+            what = "was changed since it was written" if name in written else "is not of prepare_dataset.py"
+            raise CommandError(f"{final}: {name} in it {what}; move it away or name another --output_dir")
+
+
+def _check_source(source: str, final: Path) -> None:
+    """A source in the output would be replaced by it; an output in the source would be read as rows."""
+    if source == "-" or "://" in source or source.startswith("synthetic:"):
+        return
+    target = final.resolve()
+    for path in map(Path, [source, *glob.glob(source, recursive=True)]):  # noqa: PTH207 (a pattern, absolute or not)
+        place = path.resolve()
+        if place.is_relative_to(target):
+            raise CommandError(f"{source}: lies in --output_dir {final}, which is replaced; name another one")
+        if target.is_relative_to(place) and final.exists():
+            raise CommandError(f"{final}: lies in the source {source}; name an --output_dir outside of it")
+
+
+def files_in(folder: Path) -> Iterator[Path]:
+    """All that could be lost: everything that is no folder, links to folders included; but for the mark and droppings.
+
+    Raises:
+        OSError: a folder that cannot be looked into.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    for place, folders, files in os.walk(folder, onerror=refuse):
+        for name in sorted([*files, *(name for name in folders if Path(place, name).is_symlink())]):
+            path = Path(place, name)
+            if name not in DROPPINGS and path != folder / MARK:
+                yield path
+
+
+def write_mark(folder: Path) -> None:
+    """Lists what is in the folder."""
+    files = {path.relative_to(folder).as_posix(): _described(path) for path in files_in(folder)}
+    write_json(folder / MARK, {"written_by": "prepare_dataset.py", "files": files})
+
+
+def read_mark(folder: Path) -> dict[str, dict] | None:
+    """File → its size, and its SHA-256 where it is small; None without a mark."""
+    try:
+        files = json.loads((folder / MARK).read_text(encoding="utf-8"))["files"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return files if isinstance(files, dict) else None
+
+
+def _described(path: Path) -> dict:
+    size = path.stat().st_size
+    return {"size": size} | ({"sha256": sha256_of(path)} if size <= READABLE else {})
+
+
+def _is_as_written(path: Path, told: dict) -> bool:
+    return not path.is_symlink() and _described(path) == told
 
 
 def _remove_abandoned(final: Path) -> None:
     """What a killed run left: its process is gone, so nobody will finish it."""
-    for path in final.parent.glob(f".{final.name}.*-*"):
+    for path in final.parent.glob(f".{glob.escape(final.name)}.*-*"):
         kind, _, pid = path.name.removeprefix(f".{final.name}.").partition("-")
         if kind not in ("building", "old") or not pid.isdigit() or _alive(int(pid)):
             continue
@@ -105,22 +150,8 @@ def _remove_abandoned(final: Path) -> None:
 def _alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         return True
     return True
-
-
-def keep_new(block: SourceRows, seen: SeenIds, source: str) -> SourceRows:
-    """The block without rows whose id was met before; those join its rejected ones."""
-    new = seen.first_time(block.gridimage_id)
-    if new.all():
-        return block
-    for i in np.flatnonzero(~new):
-        identity = int(block.gridimage_id[i])
-        block.rejected.append(
-            Rejected(source, int(block.line[i]), "duplicate gridimage_id; the first row counts", identity)
-        )
-    block.rejected.sort(key=lambda bad: bad.line)
-    return keep(block, new)

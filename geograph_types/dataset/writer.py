@@ -3,60 +3,27 @@
 `large` is written while rows arrive, by a thread of its own; `medium` and `small` are then copied out of it.
 """
 
-import json
 import shutil
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from geograph_types.dataset.folder import CONFIGS
+from geograph_types.cli import CommandError
 from geograph_types.prefetch import Background
 from geograph_types.rows.fields import SourceRows
+from geograph_types.rows.published import CONFIGS, schema
 from geograph_types.rows.splits import SPLITS
-from names_geograph import EMBEDDING_DIM, TAGS
+from names_geograph import TAGS
 from row_geograph import DISTANCES
 
 ROW_GROUP_ROWS = 4096  # 8 MB of embeddings: well under the viewer's limits, and little to hold in memory
-SHARD_ROWS = 200_000  # about 410 MB a file
+# Row groups a file, from the first file of a split on; then the last number again and again, about 400 MB. So a split
+# of some ten thousand rows has several files, which several workers can stream, and one of millions not too many.
+GROUPS_A_SHARD = (1, 1, 1, 1, 2, 2, 2, 2, 4, 4, 4, 4, 8, 8, 8, 8, 16, 16, 16, 16, 32, 32, 32, 32, 48)
 WRITES_WAITING = 1  # row groups on their way to the disk
-
-METADATA_KEY = b"geograph"
-VERSION = "1.0.0"
-
-
-def features(with_title: bool) -> dict:
-    """The published columns as `datasets` writes them into metadata: `Features.to_dict()`, without its long import."""
-    columns = {
-        "gridimage_id": {"dtype": "int64", "_type": "Value"},
-        "types": {"feature": {"names": list(TAGS), "_type": "ClassLabel"}, "_type": "List"},
-        "distance": {"dtype": "string", "_type": "Value"},
-        "distance_bucket": {"dtype": "int8", "_type": "Value"},
-        "embedding": {"feature": {"dtype": "float32", "_type": "Value"}, "length": EMBEDDING_DIM, "_type": "List"},
-        "weight": {"dtype": "float32", "_type": "Value"},
-    }
-    return columns | ({"title": {"dtype": "string", "_type": "Value"}} if with_title else {})
-
-
-@cache
-def schema(with_title: bool, synthetic: bool) -> pa.Schema:
-    """The published columns; metadata tell `datasets` the features, and us whether the rows are synthetic."""
-    columns = [
-        ("gridimage_id", pa.int64()),
-        ("types", pa.list_(pa.int64())),
-        ("distance", pa.string()),
-        ("distance_bucket", pa.int8()),
-        ("embedding", pa.list_(pa.float32(), EMBEDDING_DIM)),
-        ("weight", pa.float32()),
-    ] + ([("title", pa.string())] if with_title else [])
-    metadata = {
-        b"huggingface": json.dumps({"info": {"features": features(with_title)}}),
-        METADATA_KEY: json.dumps({"synthetic": synthetic, "version": VERSION}),
-    }
-    return pa.schema(columns, metadata=metadata)
 
 
 def small_columns(block: SourceRows, with_title: bool) -> pa.Table:
@@ -101,7 +68,7 @@ class SplitWriter:
         self.paths: list[Path] = []
         self.titled: list[bool] = []
         self._writer: pq.ParquetWriter | None = None
-        self._in_shard = 0
+        self._groups = 0
         self._clear()
 
     def _clear(self) -> None:
@@ -110,10 +77,10 @@ class SplitWriter:
         self._filled = 0
 
     def add(self, small: pa.Table, embedding: np.ndarray, index: np.ndarray) -> None:
-        """Adds the rows `index` of `small` and `embedding` [n, 512], which is copied."""
+        """Adds the rows `index` of `small` and `embedding` [n, dim], which is copied."""
         while len(index):
             if self._embedding is None:
-                self._embedding = np.empty((ROW_GROUP_ROWS, EMBEDDING_DIM), np.float32)
+                self._embedding = np.empty((ROW_GROUP_ROWS, embedding.shape[1]), np.float32)
             now, index = np.split(index, [ROW_GROUP_ROWS - self._filled])
             np.take(embedding, now, axis=0, out=self._embedding[self._filled : self._filled + len(now)], mode="clip")
             self._small.append(small.take(now))
@@ -122,20 +89,20 @@ class SplitWriter:
                 self._write()
 
     def _write(self) -> None:
-        small = pa.concat_tables(self._small)
-        arrow = schema("title" in small.column_names, self.synthetic)
+        small, dim = pa.concat_tables(self._small).combine_chunks(), self._embedding.shape[1]
+        arrow = schema("title" in small.column_names, self.synthetic, dim)
         if self._writer is None:
             self.paths.append(self.folder / f"{self.split}-{len(self.paths):05d}.parquet")
             self.titled.append("title" in arrow.names)
             self._writer = open_writer(self.paths[-1], arrow)
         vectors = pa.array(self._embedding[: self._filled].reshape(-1))
         columns = {**dict(zip(small.column_names, small.columns, strict=True))}
-        columns["embedding"] = pa.FixedSizeListArray.from_arrays(vectors, EMBEDDING_DIM)
+        columns["embedding"] = pa.FixedSizeListArray.from_arrays(vectors, dim)
         table = pa.Table.from_arrays([columns[name] for name in arrow.names], schema=arrow)
         self.background.run(self._writer.write_table, table, ROW_GROUP_ROWS)
-        self._in_shard += self._filled
+        self._groups += 1
         self._clear()
-        if self._in_shard >= SHARD_ROWS:
+        if self._groups >= GROUPS_A_SHARD[min(len(self.paths), len(GROUPS_A_SHARD)) - 1]:
             self.close()
 
     def close(self) -> None:
@@ -144,7 +111,7 @@ class SplitWriter:
             self._write()
         if self._writer is not None:
             self.background.run(self._writer.close)
-            self._writer, self._in_shard = None, 0
+            self._writer, self._groups = None, 0
 
 
 class DatasetWriter:
@@ -152,6 +119,8 @@ class DatasetWriter:
 
     def __init__(self, folder: Path, synthetic: bool):
         self.folder, self.synthetic, self.with_title = folder, synthetic, False
+        self.embedding_dim: int | None = None  # that of the first rows
+        self.num_bytes: dict[str, list[int]] = {config: [] for config in CONFIGS}  # Arrow bytes of each split
         self._background = Background(WRITES_WAITING)
         self._large = self._splits("large", self._background)
 
@@ -167,9 +136,19 @@ class DatasetWriter:
         return [SplitWriter(self.folder / config, split, self.synthetic, background) for split in SPLITS]
 
     def add(self, block: SourceRows, split: np.ndarray) -> None:
-        """`split`: int8 [n], index into `SPLITS`."""
+        """`split`: int8 [n], index into `SPLITS`.
+
+        Raises:
+            CommandError: vectors of another width than those before.
+        """
         if not len(block):
             return
+        width = block.embedding.shape[1]
+        if width != (self.embedding_dim or width):
+            raise CommandError(
+                f"vectors of {width} numbers after ones of {self.embedding_dim}: all sources must come from one tower"
+            )
+        self.embedding_dim = width
         if block.title is not None and not self.with_title:
             self.with_title = True
             for writer in self._large:  # what follows has a column more
@@ -211,14 +190,13 @@ class DatasetWriter:
 
     def _add_titles(self, writer: SplitWriter) -> None:
         """Shards from before the first title get a column of nulls."""
-        for path, titled in zip(writer.paths, writer.titled, strict=True):
+        for i, (path, titled) in enumerate(zip(writer.paths, writer.titled, strict=True)):
             if titled == self.with_title:
                 continue
             untitled = path.rename(path.with_suffix(".untitled"))
             with Background(WRITES_WAITING) as background:
                 again = SplitWriter(path.parent, writer.split, self.synthetic, background)
-                again.paths = writer.paths[: writer.paths.index(path)]  # so that it takes the same name
-                again.titled = [True] * len(again.paths)
+                again.paths = writer.paths[:i]  # so that it takes the same name
                 for small, embedding in row_groups([untitled]):
                     small = small.append_column("title", pa.nulls(len(small), pa.string()))
                     again.add(small, embedding, np.arange(len(small)))
@@ -229,15 +207,29 @@ class DatasetWriter:
         for config in CONFIGS:
             for split in SPLITS:
                 paths = sorted((self.folder / config).glob(f"{split}-*.parquet"))
+                self.num_bytes[config].append(sum(map(arrow_bytes, paths)))
                 for i, path in enumerate(paths):
                     path.rename(path.with_name(f"{split}-{i:05d}-of-{len(paths):05d}.parquet"))
 
 
+def arrow_bytes(path: Path) -> int:
+    """The size of a file as `datasets` counts it: of the Arrow tables that it reads, which carry a bit a number for
+    nulls that we never have. Its vectors are counted and not read."""
+    total = 0
+    with pq.ParquetFile(path, pre_buffer=False) as file:
+        dim = file.schema_arrow.field("embedding").type.list_size
+        small = [name for name in file.schema_arrow.names if name != "embedding"]
+        for batch in file.iter_batches(file.metadata.row_group(0).num_rows, columns=small):
+            numbers = len(batch) * dim
+            total += batch.nbytes + 4 * numbers + -(-numbers // 8)
+    return total
+
+
 def row_groups(paths: list[Path]) -> Iterator[tuple[pa.Table, np.ndarray]]:
-    """Our own Parquet, row group by row group: the small columns, and the embeddings [n, 512]."""
+    """Our own Parquet, row group by row group: the small columns, and the embeddings [n, dim]."""
     for path in paths:
         with pq.ParquetFile(path, pre_buffer=False) as file:
             for group in range(file.num_row_groups):
                 table = file.read_row_group(group, use_threads=False)  # one after another needs less memory
                 vectors = table["embedding"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-                yield table.drop_columns("embedding"), vectors.reshape(-1, EMBEDDING_DIM)
+                yield table.drop_columns("embedding"), vectors.reshape(len(table), -1)

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from geograph_types.files import resource
-from geograph_types.hub.model_folder import fill_card
+from geograph_types.hub.cards import fill_card
 
 DATASET = "geograph-types"
 

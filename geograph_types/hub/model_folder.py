@@ -2,7 +2,6 @@
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 from geograph_types.files import resource
 
@@ -31,15 +30,3 @@ def save_model_repository(model, output_dir: str | Path) -> None:
     output_dir = Path(output_dir)
     model.save_pretrained(output_dir)
     shutil.copyfile(resource(REQUIREMENTS), output_dir / REQUIREMENTS)
-
-
-def fill_card(template: str | Path, values: dict[str, Any]) -> str:
-    """A card's template with its gaps filled; sections whose values are missing stay out.
-
-    A template asks for what it needs by name and tests for what may be missing (`{% if metrics %}`).
-    """
-    from jinja2 import Environment
-
-    environment = Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)  # noqa: S701 (Markdown)
-    text = Path(template).read_text(encoding="utf-8")
-    return environment.from_string(text).render(values).strip() + "\n"

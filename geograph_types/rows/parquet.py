@@ -21,12 +21,10 @@ import pyarrow.parquet as pq
 
 from geograph_types.rows import arrow
 from geograph_types.rows.fields import Rejected, Rows, SourceRows, is_published, keep, parse_weight, types_of
+from geograph_types.rows.published import METADATA_KEY
 from geograph_types.rows.splits import NO_SPLIT, SPLITS, parse_split, split_named, split_of_ids
 from names_geograph import EMBEDDING_DIM, TAGS, UNKNOWN_BUCKET, UNKNOWN_DISTANCE
 from row_geograph import bucket_code, distance_code, norms_of, vector_problems
-
-# Our own files say so in the schema's metadata.
-METADATA_KEY = b"geograph"
 
 ROWS_A_BLOCK = 2048
 ROWS_TO_TRAIN = 8192

@@ -11,19 +11,21 @@ from geograph_types.cli import CommandError, naming_flag
 from geograph_types.rows.fields import Rejected, SourceRows, parse_types, parse_weight
 from geograph_types.rows.photo_tables import PhotoRecord, iterate_photos
 from geograph_types.rows.splits import parse_split
-from names_geograph import EMBEDDING_DIM
 from row_geograph import DISTANCE_CODES, DISTANCES, parse_id
 
 PHOTOS_A_BLOCK = 256
 
 
-def photo_blocks(path: Path, source: str, vision_model: str | None) -> Iterator[SourceRows]:
+def photo_blocks(
+    path: Path, source: str, vision_model: str | None, embedding_dim: int | None = None
+) -> Iterator[SourceRows]:
     """A CSV with `path`, `gridimage_id`, `types`, and `distance` or places → checked rows, in its order.
 
     `weight`, `split` and `title` may be there too. The rest of a line is checked before its photo is opened.
 
     Args:
         vision_model: the CLIP tower, a Hub id or a folder; by default the one that official vectors come from.
+        embedding_dim: the width that its vectors must have; by default whatever the tower gives.
 
     Raises:
         CommandError: no such file, an empty one, or without those columns; no tower.
@@ -48,6 +50,11 @@ def photo_blocks(path: Path, source: str, vision_model: str | None) -> Iterator[
     records = _chain(first, records)
     with naming_flag("--vision_model DIR"):
         encoder = GeographEncoder.for_config(None, vision_model)
+    dim = encoder.embedding_dim
+    if dim != (embedding_dim or dim):
+        raise CommandError(
+            f"the vision tower gives vectors of {dim} numbers, and --embedding_dim says {embedding_dim}"
+        )
     good, rejected = [], []
     for vector in encoder.encode(files()):
         while isinstance(waiting[0], Rejected):
@@ -58,10 +65,10 @@ def photo_blocks(path: Path, source: str, vision_model: str | None) -> Iterator[
         else:
             good.append((line, row, vector))
         if len(good) + len(rejected) >= PHOTOS_A_BLOCK:
-            yield _block(good, rejected)
+            yield _block(good, rejected, dim)
             good, rejected = [], []
     rejected += waiting
-    yield _block(good, rejected)
+    yield _block(good, rejected, dim)
 
 
 def _chain(first: PhotoRecord, rest: Iterator[PhotoRecord]) -> Iterator[PhotoRecord]:
@@ -81,7 +88,7 @@ def _checked(record: PhotoRecord, source: str) -> tuple[int, tuple] | Rejected:
         distance = str(row.get("distance") or "").strip()
         code = DISTANCE_CODES.get(distance) if distance else None
         if code is None:  # other metres, or from places
-            code = DISTANCE_CODES[DISTANCES[record.distance]]
+            code = DISTANCE_CODES[DISTANCES[record.bucket]]
         weight = str(row.get("weight") or "").strip()
         weight = parse_weight(float(weight)) if weight else 1.0
         split = parse_split(str(row.get("split") or "").strip())
@@ -90,7 +97,7 @@ def _checked(record: PhotoRecord, source: str) -> tuple[int, tuple] | Rejected:
     return record.line, (identity, tags, code, weight, split, row.get("title") or None)
 
 
-def _block(good: list[tuple[int, tuple, np.ndarray]], rejected: list[Rejected]) -> SourceRows:
+def _block(good: list[tuple[int, tuple, np.ndarray]], rejected: list[Rejected], dim: int) -> SourceRows:
     ids, tags, codes, weights, splits, titles = zip(*(row for _, row, _ in good), strict=True) if good else [()] * 6
     lists: dict[tuple[int, ...], int] = {}
     return SourceRows(
@@ -100,7 +107,7 @@ def _block(good: list[tuple[int, tuple, np.ndarray]], rejected: list[Rejected]) 
         distance=np.array(codes, np.uint8),
         weight=np.array(weights, np.float32),
         split=np.array(splits, np.int8),
-        embedding=np.array([vector for *_, vector in good], np.float32).reshape(-1, EMBEDDING_DIM),
+        embedding=np.array([vector for *_, vector in good], np.float32).reshape(-1, dim),
         line=np.array([line for line, *_ in good], np.int64),
         title=list(titles) if any(titles) else None,
         rejected=sorted(rejected, key=lambda bad: bad.line),

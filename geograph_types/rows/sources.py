@@ -1,65 +1,252 @@
-"""Where rows come from: files, addresses, standard input, synthetic rows; and the Parquet files of a dataset."""
+"""Where rows come from: files, folders and globs of them, addresses, the Hub, standard input, made-up rows.
 
-import hashlib
-import json
-import os
+What a file is shows in its content; its name counts only where that does not say. What is none of ours is named.
+"""
+
+import glob
+import io
+import re
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-from geograph_types.cli import CommandError, progress
-from geograph_types.files import sha256_of
+from geograph_types.cli import CommandError
+from geograph_types.rows import formats, json_text
+from geograph_types.rows.addresses import download, is_url, kept_version, public_name
+from geograph_types.rows.jsonl import rows_in
+from geograph_types.rows.parquet import schema_of
+from geograph_types.rows.readers import BLOCK_SIZE, JSON, PARQUET, PHOTOS, SYNTHETIC, TABLE, Block, Source
 from geograph_types.rows.splits import SPLITS
+from geograph_types.rows.streams import open_file, unpacked
+from row_geograph import EMBEDDING_NAMES, shown
 
-# Where downloads are kept; `GEOGRAPH_CACHE` moves it.
-CACHE_VARIABLE = "GEOGRAPH_CACHE"
-DEFAULT_CACHE = "~/.cache/geograph-types"
+__all__ = [
+    "BLOCK_SIZE",
+    "Block",
+    "Source",
+    "dataset_files",
+    "download",
+    "is_url",
+    "line_blocks",
+    "open_source",
+    "public_name",
+]
 
-# Bytes of whole lines handed on at a time: some hundreds of rows, so that all buffers stay in the cache.
-BLOCK_SIZE = 2 << 20
-CHUNK = 1 << 20
-
-# A row has about 3,000 bytes; what has no end of line for so long is something else.
-LONGEST_LINE = 64 << 20
-
-
-@dataclass(frozen=True)
-class Block:
-    """Whole lines of one source."""
-
-    source: str
-    first_line: int  # 1 for the first line of the source
-    data: bytes
-    position: int  # bytes of the source read so far, as stored (compressed where it is)
-
-
-def is_url(name: str) -> bool:
-    return name.startswith(("http://", "https://"))
+STDIN = ("-", "/dev/stdin", "/dev/fd/0")
+# The configs of a prepared folder, the largest first: each holds the rows of those after it.
+CONFIGS = ("large", "medium", "small")
+# In a prepared folder, and no rows of it.
+NOT_ROWS = ("rejected.jsonl",)
+_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
-def line_blocks(source: str) -> Iterator[Block]:
-    """A JSONL source, plain or .gz, a URL, `-` or `synthetic:N[:SEED]` → blocks of whole lines.
+def open_source(source: str, photo_folders: bool = True) -> list[Source]:
+    """All files of a source, each with its kind, in the order in which they are read.
+
+    Args:
+        source: a file, a folder or glob of files, an address, `-`, `synthetic:N[:SEED]`, or a dataset's id on the Hub.
+        photo_folders: whether a folder may be one of photos to be answered.
 
     Raises:
-        CommandError: a source that is missing, empty, or cut in the middle.
+        CommandError: it is not there, or is nothing that holds rows; one line that says what it is.
     """
-    if source.startswith("synthetic:"):
-        from geograph_types.rows.synthetic import lines_of
+    path = Path(source)
+    if source.startswith(SYNTHETIC):
+        from geograph_types.rows.synthetic import parse_spec
 
-        yield from _blocks(source, lines_of(source), lambda: 0)
-        return
-    if source == "-":
-        yield from _blocks("-", _decompressed("-", sys.stdin.buffer), lambda: 0)
-        return
-    path = local_path(source)
+        parse_spec(source)
+        return [Source(source, JSON)]
+    if source in STDIN:
+        return [_of_stream("standard input", unpacked("standard input", sys.stdin.buffer))]
+    if is_url(source):
+        found = _of_file(public_name(source), download(source))
+        found.version = kept_version(source)
+        return [found]
+    if path.is_dir():
+        return _of_folder(source, path, photo_folders)
+    if path.exists():
+        return [_of_file(public_name(source), path)]
+    if glob.has_magic(source):
+        names = sorted(glob.glob(source, recursive=True))  # noqa: PTH207 (absolute patterns, too)
+        if not names:
+            raise CommandError(f"{source}: no such files")
+        return [part for name in names for part in open_source(name, photo_folders)]
+    if _HUB_ID.fullmatch(source) and not formats.is_data(source):
+        return _of_hub(source, photo_folders)
+    raise CommandError(f"{public_name(source)}: no such file or folder")
+
+
+def _of_file(name: str, path: Path) -> Source:
+    if not path.is_file():  # a pipe can be read but once
+        return _of_stream(name, unpacked(name, open_file(name, path)))
+    with open_file(name, path) as raw:
+        if raw.peek(4)[:4] == formats.PARQUET_MAGIC:
+            return _of_parquet(name, path)
+        file = unpacked(name, raw)
+        head = _head(name, file)
+        if head[:4] == formats.PARQUET_MAGIC:
+            return _of_packed_parquet(name, head, file)
+    found = _of_text(name, head)
+    found.path = path
+    return found
+
+
+def _of_stream(name: str, file: io.BufferedReader) -> Source:
+    head = _head(name, file)
+    if head[:4] == formats.PARQUET_MAGIC:
+        return _of_packed_parquet(name, head, file)
+    found = _of_text(name, head)
+    found.stream = io.BufferedReader(_Rejoined(head, file), 1 << 20)
+    return found
+
+
+class _Rejoined(io.RawIOBase):
+    """A stream whose beginning was read already."""
+
+    def __init__(self, head: bytes, rest: io.BufferedReader):
+        self.head, self.rest = head, rest
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer) -> int:
+        data, self.head = self.head[: len(buffer)], self.head[len(buffer) :]
+        data = data or self.rest.read1(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def _head(name: str, file: io.BufferedReader) -> bytes:
+    """The beginning of a file, which is read by this."""
+    head = b""
+    while len(head) < formats.HEAD_BYTES:
+        try:
+            chunk = file.read1(formats.HEAD_BYTES - len(head))
+        except OSError as error:
+            raise CommandError(f"{name}: cannot be read: {error.strerror or error}") from None
+        head += chunk
+        if not chunk:
+            break
+    return head
+
+
+def _of_packed_parquet(name: str, head: bytes, file: io.BufferedReader) -> Source:
+    """Parquet cannot be read from its beginning: it is unpacked into a file that goes with the source."""
+    packed = tempfile.NamedTemporaryFile(prefix="geograph-", suffix=".parquet")  # noqa: SIM115 (goes with the source)
+    packed.write(head)
+    shutil.copyfileobj(file, packed, 1 << 20)
+    packed.flush()
+    found = _of_parquet(name, Path(packed.name))
+    found.unpacked = packed
+    return found
+
+
+def _of_parquet(name: str, path: Path) -> Source:
     try:
-        with path.open("rb") as raw:
-            yield from _blocks(source, _decompressed(source, raw), raw.tell)
-    except FileNotFoundError:
-        raise CommandError(f"{source}: no such file") from None
-    except IsADirectoryError:
-        raise CommandError(f"{source}: a folder; name the files in it (JSONL, .gz, Parquet or CSV)") from None
+        names = schema_of(path).names
+    except ValueError as error:
+        raise CommandError(str(error).replace(str(path), name)) from None
+    if any(vector in names for vector in EMBEDDING_NAMES):
+        return Source(name, PARQUET, path)
+    if "path" in names:
+        return Source(name, PHOTOS, path)
+    raise CommandError(f"{name}: no column embedding, embeddings or path; it has {', '.join(names[:30]) or 'none'}")
+
+
+def _of_text(name: str, head: bytes) -> Source:
+    """What the beginning of a text says it holds."""
+    if words := formats.what_else(head):
+        raise CommandError(f"{name}: {words}")
+    if not head.strip(b"\xef\xbb\xbf \t\r\n"):
+        raise CommandError(f"{name}: empty; expected rows")
+    head = formats.as_utf8(head)
+    if delimiter := formats.delimiter_of(name, head):
+        heading = head.lstrip(b"\xef\xbb\xbf\r\n").partition(b"\n")[0].decode("utf-8", "replace")
+        names = [cell.strip().strip('"') for cell in heading.strip().split(delimiter)]
+        if any(vector in names for vector in EMBEDDING_NAMES):
+            return Source(name, TABLE, delimiter=delimiter)
+        if "path" in names:
+            return Source(name, PHOTOS, delimiter=delimiter)
+        raise CommandError(
+            f"{name}: no column 'embeddings' or 'path' in its first line; it has {', '.join(names[:30])}"
+        )
+    shape = json_text.shape_of(head)
+    return Source(name, _kind_of_json(name, head, shape), shape=shape)
+
+
+def _kind_of_json(name: str, head: bytes, shape: str) -> str:
+    """Rows, or a table of photos: what the first row says.
+
+    Raises:
+        CommandError: no object begins here.
+    """
+    if shape == json_text.LINES:
+        lines = [line for line in head.split(b"\n") if line.strip(b"\xef\xbb\xbf \t\r,")]
+        if not any(line.lstrip(b"\xef\xbb\xbf \t")[:1] in (b"{", b"[") for line in lines):
+            first = lines[0].decode("utf-8", "replace").strip() if lines else ""
+            raise CommandError(
+                f"{name}: no rows: neither JSON, CSV with a heading nor Parquet; it begins {shown(first)}"
+            )
+    else:
+        try:
+            lines = b"".join(json_text.lines_of([head], shape)).split(b"\n")
+        except ValueError:  # the beginning of a whole
+            lines = []
+    for line in lines:
+        try:
+            row = next(iter(rows_in(line)), None)
+        except ValueError:
+            continue
+        if isinstance(row, dict):
+            photo = "path" in row and not any(vector in row for vector in EMBEDDING_NAMES)
+            return PHOTOS if photo else JSON
+    return JSON
+
+
+def _of_folder(source: str, folder: Path, photo_folders: bool) -> list[Source]:
+    """The rows of a prepared folder (its largest config), else its files of rows, else its photos."""
+    for config in CONFIGS:
+        if files := sorted((folder / config).glob("*.parquet")):
+            return [_of_file(str(path), path) for path in files]
+    visible = [p for p in folder.rglob("*") if not any(part.startswith(".") for part in p.relative_to(folder).parts)]
+    files = sorted(p for p in visible if p.is_file() and formats.is_data(p.name) and p.name not in NOT_ROWS)
+    files = [p for p in files if formats.suffix_of(p.name) != ".json"] or files
+    if photo_folders:
+        from photos_geograph import list_photos
+
+        if list_photos(folder):
+            return [Source(source, PHOTOS, folder)]
+    if not files:
+        kinds = "photos or rows" if photo_folders else "rows"
+        raise CommandError(f"{source}: no {kinds} in this folder ({', '.join(formats.DATA_SUFFIXES)})")
+    return [_of_file(str(path), path) for path in files]
+
+
+def _of_hub(dataset: str, photo_folders: bool) -> list[Source]:
+    """A prepared dataset's largest config, else all its files of rows."""
+    for patterns in (["large/*.parquet"], [*(f"*{suffix}" for suffix in formats.DATA_SUFFIXES), "*.jsonl.gz"]):
+        folder = _snapshot(dataset, patterns, "file or folder")
+        if any(formats.is_data(path.name) for path in folder.rglob("*")):
+            break
+    return _of_folder(str(folder), folder, photo_folders)
+
+
+def _snapshot(dataset: str, patterns: list[str], what: str) -> Path:
+    """A dataset's files from the Hub, in its cache.
+
+    Raises:
+        CommandError: neither there nor here.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(dataset, repo_type="dataset", allow_patterns=patterns))
+    except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise CommandError(f"{dataset}: no such {what} here, and the Hub gives none: {reason}") from None
 
 
 def local_path(source: str) -> Path:
@@ -67,113 +254,19 @@ def local_path(source: str) -> Path:
     return download(source) if is_url(source) else Path(source)
 
 
-def _decompressed(source: str, raw) -> Iterator[bytes]:
-    """The bytes of a file, decompressed where they begin as gzip does."""
-    if raw.peek(2)[:2] != b"\x1f\x8b":
-        yield from _chunks(raw)
-        return
-    from isal import igzip, igzip_lib  # three times zlib's speed
-
-    try:
-        with igzip.GzipFile(fileobj=raw) as file:
-            yield from _chunks(file)
-    except EOFError:
-        raise CommandError(f"{source}: cut short: its gzip stream ends early; fetch it again") from None
-    except (OSError, igzip_lib.IsalError) as error:
-        raise CommandError(f"{source}: damaged: {error}; fetch it again") from None
-
-
-def _chunks(file) -> Iterator[bytes]:
-    while chunk := file.read(CHUNK):
-        yield chunk
-
-
-def _blocks(source: str, chunks: Iterator[bytes], tell) -> Iterator[Block]:
-    line, parts, size, empty = 1, [], 0, True
-    for chunk in chunks:
-        if empty and chunk.startswith(b"\xef\xbb\xbf"):
-            chunk = chunk[3:]
-        empty = empty and not chunk.strip()
-        parts.append(chunk)
-        size += len(chunk)
-        if size < BLOCK_SIZE or b"\n" not in chunk:
-            if size > LONGEST_LINE:
-                limit = f"{LONGEST_LINE >> 20} MiB"
-                raise CommandError(f"{source}, from line {line} on: a line longer than {limit}; is this JSONL?")
-            continue
-        end = chunk.rfind(b"\n") + 1
-        parts[-1], rest = chunk[:end], chunk[end:]
-        data = b"".join(parts)
-        yield Block(source, line, data, tell())
-        line += data.count(b"\n")
-        parts, size = [rest], len(rest)
-    if empty:
-        raise CommandError(f"{source}: empty; expected JSONL rows, one object a line")
-    if size:
-        yield Block(source, line, b"".join(parts), tell())
-
-
-def cache_folder() -> Path:
-    return Path(os.environ.get(CACHE_VARIABLE, DEFAULT_CACHE)).expanduser()
-
-
-def download(url: str, sha256: str | None = None) -> Path:
-    """Fetches an address into the cache, with a bar; goes on where an earlier attempt stopped.
-
-    A finished download is kept under its ETag or length: what changed on the server is fetched anew. Where the
-    server cannot be reached, the kept copy serves.
+def line_blocks(source: str) -> Iterator[Block]:
+    """One source of JSON → blocks of whole lines, whatever stands in them.
 
     Raises:
-        CommandError: not reachable, refused, cut short, or not the file that `sha256` names.
+        CommandError: missing, empty, damaged.
     """
-    import httpx
-
-    folder = cache_folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    key = hashlib.sha256(url.encode()).hexdigest()[:16]
-    name = f"{key}-{url.split('?')[0].rstrip('/').rsplit('/', 1)[-1] or 'download'}"
-    final, partial, about = folder / name, folder / f"{name}.partial", folder / f"{name}.json"
-    if final.is_file() and sha256 and sha256_of(final) == sha256:
-        return final
-    known = json.loads(about.read_text()) if about.is_file() else {}
-    try:
-        with httpx.Client(follow_redirects=True, timeout=60) as client:
-            headers = {"Accept-Encoding": "identity"}
-            have = partial.stat().st_size if partial.is_file() else 0
-            if have and known.get("version"):
-                headers |= {"Range": f"bytes={have}-", "If-Range": known["version"]}
-            else:
-                have = 0
-            with client.stream("GET", url, headers=headers) as response:
-                if response.status_code >= 400:
-                    raise CommandError(f"{url}: the server answered {response.status_code} {response.reason_phrase}")
-                version = response.headers.get("etag") or response.headers.get("last-modified")
-                have = have if response.status_code == 206 else 0
-                length = response.headers.get("content-length")
-                total = have + int(length) if length else None
-                unchanged = version and version == known.get("version") and final.is_file()
-                if unchanged and final.stat().st_size == total and not sha256:
-                    return final
-                about.write_text(json.dumps({"url": url, "version": version}))
-                with (
-                    partial.open("ab" if have else "wb") as file,
-                    progress(total=total, unit="B", description=name.split("-", 1)[1]) as bar,
-                ):
-                    bar.update(have)
-                    for chunk in response.iter_raw():  # as it comes: what has arrived is kept
-                        file.write(chunk)
-                        bar.update(len(chunk))
-        if total is not None and partial.stat().st_size != total:
-            raise CommandError(f"{url}: cut short at {partial.stat().st_size} of {total} bytes; run again to go on")
-    except httpx.HTTPError as error:
-        if final.is_file() and not sha256 and not partial.is_file():
-            return final
-        raise CommandError(f"{url}: not reachable ({error or type(error).__name__}); run again to go on") from None
-    if sha256 and (found := sha256_of(partial)) != sha256:
-        partial.unlink()
-        raise CommandError(f"{url}: its SHA-256 is {found}, expected {sha256}; nothing was kept")
-    partial.replace(final)
-    return final
+    if source.startswith(SYNTHETIC) or source in STDIN:
+        yield from open_source(source)[0].line_blocks()
+        return
+    name, path = public_name(source), local_path(source)
+    with open_file(name, path) as raw:
+        shape = json_text.shape_of(formats.as_utf8(_head(name, unpacked(name, raw)))) if path.is_file() else ""
+    yield from Source(name, JSON, path, shape=shape or json_text.LINES).line_blocks()
 
 
 def dataset_files(dataset: str, config: str, split: str) -> list[Path]:
@@ -188,38 +281,20 @@ def dataset_files(dataset: str, config: str, split: str) -> list[Path]:
     if path.is_file():
         return [path]
     if path.is_dir():
-        folder = path / config if (path / config).is_dir() else path
-        files = sorted(folder.glob(f"{split}-*.parquet")) or sorted(folder.glob(f"{split}.parquet"))
-        if not files:
-            raise CommandError(
-                f"{dataset}: no {config}/{split}-*.parquet in it; prepare_dataset.py makes such a folder"
-            )
-        return files
-    if dataset.count("/") != 1 or dataset.startswith((".", "/")):
+        return _files_of_split(dataset, path, config, split)
+    if not _HUB_ID.fullmatch(dataset):
         raise CommandError(f"{dataset}: no such folder or Parquet file, and no Hub id (USER/NAME)")
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
-
-    try:
-        folder = Path(
-            snapshot_download(
-                dataset, repo_type="dataset", allow_patterns=[f"{config}/{split}-*.parquet", "README.md"]
-            )
-        )
-    except (RepositoryNotFoundError, LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise CommandError(f"{dataset}: no such folder here, and the Hub gives none: {reason}") from None
-    files = sorted((folder / config).glob(f"{split}-*.parquet"))
-    if not files:
-        raise CommandError(f"{dataset} on the Hub has no {config}/{split}-*.parquet")
-    return files
+    folder = _snapshot(dataset, [f"{config}/{split}-*.parquet", f"data/{split}-*.parquet", "README.md"], "folder")
+    return _files_of_split(f"{dataset} on the Hub", folder, config, split)
 
 
-def __getattr__(name: str):
-    """Names that moved to other modules; to be removed when nobody asks for them here."""
-    import importlib
-
-    moved = {"is_synthetic": "geograph_types.rows.parquet"}
-    if name in moved:
-        return getattr(importlib.import_module(moved[name]), name)
-    raise AttributeError(name)
+def _files_of_split(name: str, folder: Path, config: str, split: str) -> list[Path]:
+    """`CONFIG/SPLIT-*.parquet`; in a folder without configs `SPLIT-*.parquet`, also in `data/` as the Hub has them."""
+    configs = sorted(p.name for p in folder.iterdir() if p.is_dir() and any(p.glob("*.parquet")) and p.name != "data")
+    if configs and config not in configs:
+        raise CommandError(f"{name}: no config {config!r}; there are {', '.join(configs)}")
+    places = [folder / config] if config in configs else [folder, folder / "data"]
+    for place in places:
+        if files := sorted(place.glob(f"{split}-*.parquet")) or sorted(place.glob(f"{split}.parquet")):
+            return files
+    raise CommandError(f"{name}: no {config}/{split}-*.parquet in it; prepare_dataset.py makes such a folder")

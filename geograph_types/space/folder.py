@@ -14,7 +14,8 @@ from typing import Any
 
 from geograph_types.cli import CommandError
 from geograph_types.files import ROOT, resource
-from geograph_types.hub.model_folder import TRAVELLING_FILES, fill_card
+from geograph_types.hub.cards import fill_card
+from geograph_types.hub.model_folder import TRAVELLING_FILES
 from geograph_types.space.uploads import QUEUE_SIZE
 from names_geograph import VISION_MODEL, VISION_MODEL_REVISION
 

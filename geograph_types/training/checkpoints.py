@@ -31,7 +31,7 @@ def remove_unfinished(output: Path) -> None:
 
 def remove_folder(path: Path) -> None:
     """A folder that is under its name whole or not at all, also when this is stopped in the middle."""
-    hidden = scratch_of(path)
+    hidden = path.with_name(f".{path.name}.removed{UNFINISHED}")
     shutil.rmtree(hidden, ignore_errors=True)
     path.rename(hidden)
     shutil.rmtree(hidden, ignore_errors=True)

@@ -15,11 +15,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from geograph_types.cli import CommandError
+from geograph_types.dataset.rejections import kind_of
 from geograph_types.rows.parquet import read_parquet
 from geograph_types.rows.splits import splitmix64
 from geograph_types.rows.synthetic import lines_of
 from names_geograph import TAGS
-from prepare_dataset import kind_of
 from tests.conftest import ROOT
 
 SPLITS = ("train", "validation", "test")
@@ -128,13 +129,17 @@ def test_the_same_rows_whatever_the_order_and_the_place(prepared, source_rows, t
 
 LOAD = """
 import json, sys
-from datasets import load_dataset
+from datasets import load_dataset, load_dataset_builder
 rows = load_dataset("geograph-types", "small")
 stream = load_dataset("geograph-types", "small", split="test", streaming=True)
 first = next(iter(stream))
 assert first == rows["test"][0], first
 assert sum(1 for _ in stream) == len(rows["test"])
 assert load_dataset("geograph-types", "large", split="train").num_rows > rows["train"].num_rows
+told = load_dataset_builder("geograph-types", "small").info
+assert {s: i.num_bytes for s, i in told.splits.items()} == {s: rows[s].info.splits[s].num_bytes for s in rows}, told
+assert told.dataset_size == rows["train"].info.dataset_size
+assert told.download_size == rows["train"].info.download_size
 print(json.dumps({"features": rows["train"].features.to_dict(), "counts": rows.num_rows}))
 """
 
@@ -168,13 +173,13 @@ def test_the_features_are_written_as_datasets_writes_them(with_title):
     from datasets import Features
 
     from geograph_types.dataset.card import _yaml_features
-    from geograph_types.dataset.writer import features, schema
+    from geograph_types.rows.published import features, schema
 
     ours = schema(with_title, False)
     theirs = Features.from_dict(features(with_title))
     assert theirs.arrow_schema.equals(ours)
     assert json.loads(theirs.arrow_schema.metadata[b"huggingface"]) == json.loads(ours.metadata[b"huggingface"])
-    assert theirs._to_yaml_list() == _yaml_features(with_title)
+    assert theirs._to_yaml_list() == _yaml_features(with_title, 512)
 
 
 def test_the_files_suit_the_viewer(prepared):
@@ -272,8 +277,10 @@ def test_strict_stops_at_the_first_and_leaves_nothing(tmp_path):
 def test_another_format_is_an_error_by_itself(tmp_path):
     good = rows_of("synthetic:880")
     source = write(tmp_path / "rows.jsonl", [*good, *[b'{"id": 1}'] * 120])
-    assert_refused(prepare("--source", source, "--output_dir", tmp_path / "out"), "120 of 1000", "no gridimage_id")
-    assert left_in(tmp_path) == ["rows.jsonl"]
+    result = prepare("--source", source, "--output_dir", tmp_path / "out")
+    assert_refused(result, "120 of 1,000", "no gridimage_id", "line 881", "out.rejected.jsonl")
+    assert left_in(tmp_path) == ["out.rejected.jsonl", "rows.jsonl"]
+    assert len((tmp_path / "out.rejected.jsonl").read_text().splitlines()) == 120
     few = write(tmp_path / "few.jsonl", [*good[:4], *[b"{}"] * 4])  # too few to judge
     assert prepare("--source", few, "--output_dir", tmp_path / "out").returncode == 0
     assert prepare("--source", source, "--output_dir", tmp_path / "out", "--max_rejected", 0.13).returncode == 0
@@ -289,7 +296,7 @@ def test_sources_that_cannot_be_read_publish_nothing(tmp_path):
         "empty.jsonl": "empty",
         "none.jsonl": "no such",
         "cut.jsonl.gz": "cut short",
-        "bad.jsonl": "no good row",
+        "bad.jsonl": "no good row in it; the first:",
     }.items():
         result = (
             prepare("--source", "synthetic:10", tmp_path / name, "--output_dir", tmp_path / "out")
@@ -297,20 +304,8 @@ def test_sources_that_cannot_be_read_publish_nothing(tmp_path):
             else prepare("--source", tmp_path / name, "--output_dir", tmp_path / "out")
         )
         assert_refused(result, name, word)
-    assert left_in(tmp_path) == before
-
-
-def test_an_older_dataset_is_replaced_and_anything_else_is_not(tmp_path):
-    out = tmp_path / "out"
-    assert prepare("--source", "synthetic:50", "--output_dir", out).returncode == 0
-    (out / "small" / "old.txt").touch()
-    assert prepare("--source", "-", "--output_dir", out, stdin=b"".join(lines_of("synthetic:20"))).returncode == 0
-    assert sum(map(len, ids_in(out, "large").values())) == 20
-    assert not (out / "small" / "old.txt").exists()
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "thesis.txt").touch()
-    assert_refused(prepare("--source", "synthetic:20", "--output_dir", tmp_path / "mine"), "mine", "no dataset folder")
-    assert left_in(tmp_path / "mine") == ["thesis.txt"]
+    assert left_in(tmp_path) == sorted([*before, "out.rejected.jsonl"])
+    assert json.loads((tmp_path / "out.rejected.jsonl").read_text())["line"] == 1
 
 
 def test_a_kill_leaves_the_older_dataset_whole(tmp_path):
@@ -358,11 +353,12 @@ def test_synthetic_rows_say_so_and_parquet_goes_round(tmp_path):
 
 def test_titles_that_come_late_give_all_files_the_column(tmp_path, monkeypatch):
     from geograph_types.dataset import writer
+    from geograph_types.dataset.arguments import PrepareArguments
+    from geograph_types.dataset.building import build
     from geograph_types.rows.workers import ParserPool
-    from prepare_dataset import PrepareArguments, build
 
     monkeypatch.setattr(writer, "ROW_GROUP_ROWS", 64)
-    monkeypatch.setattr(writer, "SHARD_ROWS", 500)
+    monkeypatch.setattr(writer, "GROUPS_A_SHARD", (1, 8))
     rows = rows_of("synthetic:2400")
     rows[2300]["title"] = "The only one"
     source = write(tmp_path / "rows.jsonl", rows)
@@ -380,6 +376,55 @@ def test_titles_that_come_late_give_all_files_the_column(tmp_path, monkeypatch):
     order = [row["gridimage_id"] for row in rows if row["split"] == "tra"]
     assert ids_in(tmp_path / "out", "large")["train"] == order
     assert set(ids_in(tmp_path / "out", "medium")["train"]) < set(order)
+
+
+def test_normalised_vectors_are_refused_or_said(tmp_path):
+    from geograph_types.dataset.arguments import PrepareArguments
+    from geograph_types.dataset.building import build
+    from geograph_types.rows.workers import ParserPool
+
+    rows = rows_of("synthetic:40")
+    for row in rows:
+        vector = np.frombuffer(base64.b64decode(row["embeddings"]), "<f4")
+        row["embeddings"] = base64.b64encode((vector / np.linalg.norm(vector)).tobytes()).decode()
+    args = PrepareArguments([str(write(tmp_path / "rows.jsonl", rows))])
+    for name, allowed in (("refused", False), ("allowed", True)):
+        (tmp_path / name).mkdir()
+        args.allow_normalised = allowed
+        with ParserPool(1) as pool:
+            if allowed:
+                build(args, tmp_path / name, pool)
+            else:
+                with pytest.raises(CommandError, match=r"look normalised \(median length 1.00.*--allow_normalised"):
+                    build(args, tmp_path / name, pool)
+    text = (tmp_path / "allowed" / "README.md").read_text()
+    assert "1.00 to 1.00 in the middle" in text
+    assert "**They are normalised.**" in text
+
+
+def test_the_card_tells_the_measured_norm(prepared, source_rows):
+    norms = [np.linalg.norm(np.frombuffer(base64.b64decode(row["embeddings"]), "<f4")) for row in source_rows]
+    text = (prepared / "README.md").read_text()
+    assert "{:.2f} to {:.2f} in the middle".format(*np.percentile(norms, [5, 95])) in text
+    assert "**not normalised**" in text
+
+
+def test_no_secret_and_no_markup_of_a_source_reaches_the_card():
+    from geograph_types.dataset.card import _sources
+
+    shown = _sources(
+        [
+            "https://me:secret@example.org/a/rows.jsonl?token=hidden#frag",
+            "s3://key:hidden@bucket/rows.parquet",
+            "/home/me/private/<img src=x>`*b*`{{ y }}\x1b[31m.jsonl",
+            "-",
+            "synthetic:20",
+        ]
+    )
+    assert shown == (
+        "`https://example.org/a/rows.jsonl`, `s3://bucket/rows.parquet`, "
+        "`` <img src=x>`*b*`{ { y }}\\x1b[31m.jsonl ``, standard input, `synthetic:20`"
+    )
 
 
 def test_wrong_usage():

@@ -8,8 +8,9 @@ from huggingface_hub import ModelCard
 
 from configuration_geograph import GeographConfig
 from geograph_types.files import write_json
+from geograph_types.hub.cards import fill_card
 from geograph_types.hub.model_card import write_card
-from geograph_types.hub.model_folder import CODE_KEYS, TRAVELLING_FILES, fill_card, save_model_repository
+from geograph_types.hub.model_folder import CODE_KEYS, TRAVELLING_FILES, save_model_repository
 from modeling_geograph import GeographModel
 from names_geograph import CLASSES
 

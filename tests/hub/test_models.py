@@ -91,7 +91,8 @@ def bad_weights(folder: Path, **changes) -> None:
 SPOILED = {
     "its weights lack fc.3.bias": lambda f: bad_weights(f, **{"fc.3.bias": None}),
     "hold more, which the model does not have": lambda f: bad_weights(f, more=torch.zeros(1)),
-    "fc.0.weight is [8, 528], the config asks for [10000000, 528]": lambda f: change_config(f, hidden_dim=10_000_000),
+    "config.json: hidden_dim must be a whole number": lambda f: change_config(f, hidden_dim=10**7),
+    "fc.0.weight is [8, 528], the config asks for [60000, 528]": lambda f: change_config(f, hidden_dim=60_000),
     "fc.0.weight is [8, 528], the config asks for [8, 784]": lambda f: change_config(f, embedding_dim=768),
     "dist_emb.weight holds NaN": lambda f: bad_weights(f, **{"dist_emb.weight": torch.full((23, 16), torch.nan)}),
     "damaged or cut short": lambda f: os.truncate(f / "model.safetensors", 5000),

@@ -151,7 +151,7 @@ def test_addresses_are_not_fetched_but_the_own_examples_are_there(space, client)
 
 
 def test_the_cards_examples_run_under_the_spaces_own_name(space, folder, root, tmp_path):
-    from geograph_types.hub.model_folder import fill_card
+    from geograph_types.hub.cards import fill_card
 
     card = fill_card(root / "geograph_types/space/space_card.md", space_values(str(folder / "model"), None))
     card = names_on_the_hub(card, "Jo/My_Types", "space")

@@ -1,0 +1,138 @@
+"""Sources → the dataset folder: all rows in one pass, then the smaller configs, then the card."""
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from geograph_types.cli import CommandError, progress
+from geograph_types.dataset.arguments import PrepareArguments
+from geograph_types.dataset.card import load_libraries, write_card
+from geograph_types.dataset.rejections import Rejections
+from geograph_types.dataset.selection import SeenIds, keep_new, select
+from geograph_types.rows.fields import SourceRows
+from geograph_types.rows.parquet import ParquetReader
+from geograph_types.rows.sources import PARQUET, PHOTOS, Source, open_source, public_name
+from geograph_types.rows.splits import split_of_ids
+from geograph_types.rows.workers import ParserPool
+from row_geograph import NORMALISED_BELOW, norms_of
+
+
+@dataclass
+class Built:
+    """What was written: config → split → rows, and the bad rows by kind of reason."""
+
+    counts: dict[str, dict[str, int]]
+    rejected: Counter
+
+
+@dataclass
+class Contents:
+    """What the card tells of the rows; N of them."""
+
+    tags: np.ndarray  # bool [N, 8]
+    split: np.ndarray  # int8 [N]
+    chosen: dict[str, np.ndarray]  # config → bool [N]
+    norm: np.ndarray  # float32 [N], the lengths of the vectors
+
+
+class Remembered:
+    """The little of each row that is needed at the end: 14 bytes a row."""
+
+    def __init__(self):
+        self._ids, self._tags, self._splits, self._norms = [], [], [], []
+
+    def add(self, block: SourceRows, split: np.ndarray) -> None:
+        self._ids.append(block.gridimage_id)
+        self._tags.append(np.packbits(block.tags, axis=1))
+        self._splits.append(split)
+        self._norms.append(norms_of(block.embedding) if block.norm is None else block.norm)
+
+    def __bool__(self) -> bool:
+        return any(map(len, self._ids))
+
+    def contents(self, small: int, medium: int) -> Contents:
+        tags = np.unpackbits(np.concatenate(self._tags), axis=1).view(bool)
+        split = np.concatenate(self._splits)
+        chosen = select(np.concatenate(self._ids), tags, split, small, medium)
+        return Contents(tags, split, chosen, np.concatenate(self._norms))
+
+
+def build(args: PrepareArguments, folder: Path, pool: ParserPool, parts: list[Source] | None = None) -> Built:
+    """Reads all sources into `folder`; `parts`: what `open_sources` found, where that was asked already.
+
+    Raises:
+        CommandError: a source that cannot be read or has no good row, too many bad rows, normalised vectors.
+    """
+    from geograph_types.dataset.writer import DatasetWriter
+
+    # The card's libraries take half a second to load: meanwhile the workers parse.
+    threading.Thread(target=load_libraries, daemon=True).start()
+    parts = open_sources(args) if parts is None else parts
+    synthetic = any(part.is_synthetic for part in parts)
+    if synthetic and args.push_to_hub:
+        raise CommandError(
+            "--push_to_hub: these rows are synthetic; prepare them, then publish.py dataset --allow_synthetic"
+        )
+    seen, remembered = SeenIds(), Remembered()
+    with (
+        DatasetWriter(folder, synthetic) as writer,
+        progress(unit="row") as bar,
+        Rejections(args, folder) as rejections,
+    ):
+        for source, block in blocks_of(args, pool, parts):
+            block = keep_new(block, seen, source)
+            read = len(block) + len(block.rejected)
+            bar.update(read)
+            rejections.note(block.rejected, read)
+            split = split_of_ids(block.gridimage_id, block.split)
+            writer.add(block, split)
+            remembered.add(block, split)
+        pool.close()
+        rejections.judge()
+        if not remembered:
+            rejections.nothing_good()
+        contents = remembered.contents(args.small, args.medium)
+        check_norms(args, contents.norm)
+        writer.finish(contents.split, contents.chosen)
+    return Built(write_card(folder, args.source, contents, rejections.reasons, writer), rejections.reasons)
+
+
+def check_norms(args: PrepareArguments, norm: np.ndarray) -> None:
+    """Refuses rows most of which look normalised."""
+    if np.median(norm) < NORMALISED_BELOW and not args.allow_normalised:
+        where = ", ".join(map(public_name, args.source))
+        raise CommandError(
+            f"{where}: most vectors look normalised (median length {np.median(norm):.2f}, CLIP's own "
+            "have about 10), and models trained on CLIP's own answer wrongly on them: give the vectors as CLIP makes "
+            "them, or say --allow_normalised"
+        )
+
+
+def open_sources(args: PrepareArguments) -> list[Source]:
+    """Every file of every source, with its kind, in the order in which they are read."""
+    return [part for source in args.source for part in open_source(source, photo_folders=False)]
+
+
+def width_of(args: PrepareArguments, parts: list[Source]) -> int | None:
+    """How many numbers a vector has: as told, or as the first Parquet source's own columns say; None: as usual."""
+    if args.embedding_dim is None:
+        for part in parts:
+            if part.kind == PARQUET:
+                return ParquetReader(part.path, part.name).embedding_dim
+    return args.embedding_dim
+
+
+def blocks_of(args: PrepareArguments, pool: ParserPool, parts: list[Source]) -> Iterator[tuple[str, SourceRows]]:
+    """All sources' checked rows, block by block, in order."""
+    for part in parts:
+        if part.kind == PHOTOS:
+            from geograph_types.rows.photo_rows import photo_blocks
+
+            blocks = photo_blocks(part.path, part.name, args.vision_model, args.embedding_dim)
+        else:
+            blocks = part.rows(pool.parse, pool.embedding_dim)
+        yield from ((part.name, block) for block in blocks)
