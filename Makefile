@@ -5,7 +5,7 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 DEMO := demo
 
-.PHONY: install browser php test fix demo app lowest fuzz kills bench
+.PHONY: install browser php test fix demo app lowest fuzz kills bench official
 
 install: $(VENV)/.installed
 
@@ -60,6 +60,10 @@ demo: install
 	$(PY) evaluate_model.py --model $(DEMO)/geograph-type-classifier --dataset $(DEMO)/geograph-types \
 		--dataset_config small --split test --output_dir $(DEMO)/report --update_card
 	$(PY) examples/first_answer.py $(DEMO)
+
+# The official results from the public rows; OFFICIAL_ROWS and OFFICIAL_WEIGHTS name others. Nothing is pushed.
+official: install
+	$(PY) -m geograph_types.official
 
 app: install
 	@test -f $(DEMO)/geograph-type-classifier/model.safetensors || $(MAKE) demo

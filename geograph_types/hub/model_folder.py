@@ -18,6 +18,7 @@ TRAVELLING_FILES = (
     "photos_geograph.py",
     "encoder_geograph.py",
     "decision_geograph.py",
+    "items_geograph.py",
     "pipeline_geograph.py",
 )
 REQUIREMENTS = "requirements.txt"
