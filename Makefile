@@ -21,6 +21,9 @@ browser:
 	@command -v chromedriver >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
 		&& apt-get update -qq && apt-get install -y -qq chromium chromium-driver >/dev/null; } \
 		|| echo "no chromium here: the tests of the page in a browser will be skipped"
+	@test -f $(VENV)/axe/node_modules/axe-core/axe.min.js \
+		|| npm install --silent --no-fund --no-audit --prefix $(VENV)/axe axe-core@4.14.1 2>/dev/null \
+		|| echo "no npm here: the page is not checked by axe-core"
 
 # The exported weights are read by PHP itself, as the site does; without it that test skips and says so.
 php:
