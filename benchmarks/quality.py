@@ -9,8 +9,8 @@ of the labels of training and validation rows are wrong, and 70 % of the drones 
 clean and whole. "Honest distance": another teacher, who listens to the distance, and distances that are right; the
 last columns then say what is lost where they are not.
 
-Each run is kept in docs/quality.runs.jsonl as soon as it is done: the same command goes on with those that are missing,
-and removes the file at the end. Remove it yourself where the code has changed in between.
+Each run is kept in docs/quality.runs.jsonl as soon as it is done: the same command goes on with those that are
+missing, and removes the file at the end. Remove it yourself where the code has changed in between.
 
 The plain loop is written out below: Adam 1e-3, batch 1024, 50 epochs, patience 7. The official recipes keep their
 distance rules, but train on the same labels and weights as the others, so that all are judged on the same test.
