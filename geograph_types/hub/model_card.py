@@ -5,8 +5,7 @@ from typing import Any
 
 from geograph_types.files import resource
 from geograph_types.hub.cards import fill_card
-
-DATASET = "geograph-types"
+from names_geograph import DATASET_NAME, MODEL_NAME, VISION_MODEL
 
 
 def write_card(
@@ -32,7 +31,7 @@ def write_card(
     values = {
         "card_data": _metadata(name, config, metrics, split).to_yaml(),
         "model_name": name,
-        "repo_id": "geograph-type-classifier",
+        "repo_id": MODEL_NAME,
         "synthetic": config.synthetic,
         "config": config,
         "parameters": _parameters(config),
@@ -77,7 +76,7 @@ def _metadata(name: str, config, metrics: dict | None, split: str | None):
             EvalResult(
                 task_type="image-classification",
                 task_name="Types of Geograph photos",
-                dataset_type=DATASET,
+                dataset_type=DATASET_NAME,
                 dataset_name="Geograph types" + (" (synthetic)" if config.synthetic else ""),
                 dataset_split=split,
                 metric_type=kind,
@@ -91,8 +90,8 @@ def _metadata(name: str, config, metrics: dict | None, split: str | None):
         license="cc-by-sa-4.0",
         library_name="transformers",
         pipeline_tag="image-classification",
-        base_model=config.vision_model if "/" in config.vision_model else "openai/clip-vit-base-patch32",
-        datasets=[DATASET],
+        base_model=config.vision_model if "/" in config.vision_model else VISION_MODEL,
+        datasets=[DATASET_NAME],
         metrics=["f1"],
         language=["en"],
         tags=["geograph", "clip", "multi-label", *(["synthetic"] if config.synthetic else [])],

@@ -6,9 +6,7 @@ so there it must name the repository. A name without a user is taken for the pub
 
 import re
 
-# A Space and others find these under the user who published them.
-MODEL_NAME = "geograph-type-classifier"
-DATASET_NAME = "geograph-types"
+from names_geograph import DATASET_NAME, MODEL_NAME
 
 
 def names_on_the_hub(card: str, repo_id: str, repo_type: str) -> str:
