@@ -42,8 +42,7 @@ class PublishFlags:
     def __post_init__(self):
         from geograph_types.hub.publishing import check_repo_id
 
-        if "/" in self.repo_id:
-            check_repo_id(self.repo_id)
+        check_repo_id(self.repo_id)
         if self.tag and self.create_pr:
             raise ValueError("--tag names a published version, and a pull request is none yet: leave one of them out")
         if self.kind != "space" and self.model_id:

@@ -22,7 +22,8 @@ def write_card(
     Args:
         metrics: the contract's figures on `split`; without them the card has no results.
         settings: the flags of `train.py`. results: Trainer's own.
-        sections: further parts of the template: `report`, `comparison`, `reliability_plot`, `origin`.
+        sections: further parts of the template: `report`, `comparison`, `reliability_plot`, `origin`,
+            `published` (results that came with an official model).
     """
     from geograph_types.files import whole_file
 
@@ -39,18 +40,12 @@ def write_card(
         "split": split,
         "settings": settings,
         "results": results,
-        "recipes": recipe_comparison() if settings else None,
+        "dataset_name": DATASET_NAME,
         "learning_curve": curve if (output / curve).is_file() else None,
         **sections,
     }
     with whole_file(output / "README.md") as file:
         file.write(fill_card(resource("model_card.md"), values))
-
-
-def recipe_comparison() -> str | None:
-    """The tables that benchmarks/quality.py wrote, without its note of how; None where it never ran."""
-    path = resource("docs/quality.md")
-    return path.read_text(encoding="utf-8").partition("-->")[2].strip() if path.is_file() else None
 
 
 def _parameters(config) -> int:
