@@ -25,9 +25,11 @@ def names_on_the_hub(card: str, repo_id: str, repo_type: str) -> str:
     # The pipeline's task is called geograph-types, too, and stays.
     body = re.sub(rf'(load_dataset\(\s*)"{DATASET_NAME}"', rf'\1"{dataset}"', body)
     body = re.sub(rf'((?:from_pretrained\(|model=)\s*)"{MODEL_NAME}"', rf'\1"{model}"', body)
-    body = body.replace(
-        f"https://huggingface.co/{MODEL_NAME}}}", f"https://huggingface.co/{model}}}"
-    )  # the citation's
+    # The citation's address.
+    body = body.replace(f"https://huggingface.co/{MODEL_NAME}}}", f"https://huggingface.co/{model}}}")
+    if repo_type == "space":
+        host = re.sub(r"[^a-z0-9]+", "-", repo_id.lower()).strip("-")
+        body = body.replace('"USER/SPACE"', f'"{repo_id}"').replace("USER-SPACE.hf.space", f"{host}.hf.space")
     return head + fence + body
 
 

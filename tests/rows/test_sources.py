@@ -183,7 +183,7 @@ OTHERS = {
     "a.pdf": (b"%PDF-1.4", "a PDF"),
     "a.jpg": (b"\xff\xd8\xff\xe0", "a photo"),
     "a.txt": (b"Dear all,\nno rows.\n", "no rows: .* it begins 'Dear all,'"),
-    "other.csv": (b"id,name\n1,2\n", "no column 'embeddings' or 'path' in its first line; it has id, name"),
+    "other.csv": (b"id,name\n1,2\n", "no column 'path' or 'embeddings' in its first line; it has id, name"),
     "two.zip": (zip_of(a__jsonl=TEXT, b__jsonl=TEXT), r"one file of rows, this one has a\.jsonl, b\.jsonl"),
     "cut.zip": (zip_of(a__jsonl=TEXT)[:-30], "damaged zip"),
     "empty.zip": (zip_of(), "an empty zip"),
