@@ -31,8 +31,8 @@ RESULTS = {
 | From Drone | .00 (6 photos) |
 
 It leans on the distance: that Cross Far figure is one of far distances rather than of pictures.""",
-    "v2.3": """The best of the official ones. It learnt from about 430,000 rows with the distance hidden in 30 % of them
-and scrambled in the other Cross Far rows, and reaches an F1 of **.85** on Cross Far, learnt from the picture.""",
+    "v2.3": """The best of the official ones. It learnt from about 430,000 rows with the distance hidden in 30 % of
+them and scrambled in the other Cross Far rows, and reaches an F1 of **.85** on Cross Far, learnt from the picture.""",
 }
 NO_RESULTS = "None were published for this version; v2.3 is the one that the official repository recommends."
 
