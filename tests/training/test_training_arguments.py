@@ -104,10 +104,8 @@ def test_values_that_are_refused(capsys, flags, message):
 
 
 def test_help_needs_neither_torch_nor_transformers(root):
-    code = (
-        "import sys; sys.argv = ['train.py', '--help']\nimport train\ntry:\n    train.main()\nexcept SystemExit:\n    "
-    )
-    code += "print(sorted({'torch', 'transformers'} & sys.modules.keys()))"
+    code = "import sys, train; sys.argv = ['train.py', '--help']\ntry:\n    train.main()\nexcept SystemExit:\n"
+    code += "    print(sorted({'torch', 'transformers'} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root)
     assert "--distance_dropout" in done.stdout and "--num_train_epochs" in done.stdout
     assert done.stdout.splitlines()[-1] == "[]", done.stderr
