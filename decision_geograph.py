@@ -22,6 +22,9 @@ except ImportError:
 # What the coordinates say, one int8 a row: see `verdict_of`.
 NOT_SAID, SAME_SQUARE, OTHER_SQUARE = -1, 0, 1
 
+# The note at a vector whose length CLIP's own never have: most libraries store them normalised.
+NORMALISED = "its embedding looks normalised"
+
 
 def choose(
     probabilities: np.ndarray, thresholds: list[float], classes: list[str], verdict: np.ndarray | None = None

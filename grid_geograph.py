@@ -166,8 +166,13 @@ def bucket_of(distance: float | str | None) -> int:
 
 
 def bucket_for(distance: Any, subject: GridPoint | None, viewpoint: GridPoint | None) -> int:
-    """The distance's bucket: as given, else between the two points, else Unknown."""
-    return bucket_of(distance_between(subject, viewpoint) if distance is None else distance)
+    """The distance's bucket: as given, else between the two points, else Unknown.
+
+    What is left blank is not given: None, "" and NaN, in a call, a form or a cell of a table of photos. (In a row with
+    a vector "" is zero metres, as the source writes it: that row's distance is read by its own rule.)
+    """
+    blank = distance is None or (isinstance(distance, str) and not distance.strip()) or distance != distance
+    return bucket_of(distance_between(subject, viewpoint) if blank else distance)
 
 
 def distance_bin(metres: float | str | None) -> str:

@@ -1,10 +1,9 @@
 """A photo or a ready embedding, with what is known of its place → the types to submit."""
 
-import base64
-import binascii
 import os
-from collections.abc import Iterator, Sized
-from itertools import islice
+import warnings
+from collections.abc import Iterator, Mapping, Sized
+from itertools import islice, repeat
 from numbers import Real
 from typing import Any
 
@@ -14,49 +13,84 @@ from transformers import Pipeline
 from transformers.dynamic_module_utils import custom_object_save
 
 try:
-    from .decision_geograph import decide, failed
-
-    # Nothing here uses them: transformers 5.4 copies what an entry file names, and no further.
-    from .degrees_geograph import point_of  # noqa: F401
+    from .decision_geograph import NORMALISED, decide, failed
     from .encoder_geograph import GeographEncoder
-    from .files_geograph import what_is  # noqa: F401
-    from .grid_geograph import bucket_for
-    from .names_geograph import TASK  # noqa: F401
-    from .photos_geograph import Photo  # noqa: F401
+    from .grid_geograph import bucket_for, model_buckets
     from .places_geograph import as_point
+    from .row_geograph import (
+        EMBEDDING_NAMES,
+        NORMALISED_BELOW,
+        bucket_of_code,
+        check_vector,
+        code_of_row,
+        norms_of,
+        parse_id,
+        plain,
+        shown,
+        vector_of_row,
+    )
 except ImportError:
     if __package__:  # a library that is missing or too old says so itself
         raise
-    from decision_geograph import decide, failed
+
+    from decision_geograph import NORMALISED, decide, failed
     from encoder_geograph import GeographEncoder
-    from grid_geograph import bucket_for
+    from grid_geograph import bucket_for, model_buckets
     from places_geograph import as_point
+    from row_geograph import (
+        EMBEDDING_NAMES,
+        NORMALISED_BELOW,
+        bucket_of_code,
+        check_vector,
+        code_of_row,
+        norms_of,
+        parse_id,
+        plain,
+        shown,
+        vector_of_row,
+    )
 
 # Where the input has a length and `batch_size` is not given; and batches answered together, so that the encoder can
 # decode the next while it encodes one.
 DEFAULT_BATCH_SIZE, BATCHES_TOGETHER = 16, 8
 
-# Keys of an item that say where its photo is, besides "embedding" and "embeddings".
+# Keys of an item that say where its photo is, besides those of an embedding; what else counts; what may be there.
 PHOTO_KEYS = ("photo", "image", "path")
+PLACE_KEYS = ("distance", "subject", "viewpoint")
+OWN_KEYS = {*EMBEDDING_NAMES, *PHOTO_KEYS, *PLACE_KEYS, "distance_bucket", "gridimage_id"}
+OTHER_KEYS = {"types", "weight", "split", "title"}
+CHANNELS = (1, 3, 4)
 
 
 class GeographPipeline(Pipeline):
     """`pipeline("geograph-types", model=…, trust_remote_code=True)(photo, distance=16)` → a prediction.
 
-    A photo is a path, an address, bytes, a PIL image or an array [H, W, 3] of uint8; in its stead a ready embedding:
-    `{"embedding": vector}`, an array of 512 floats, or a source row with base64 `embeddings`. A dict's own `distance`,
-    `subject` and `viewpoint` go before those of the call. Of lists, generators and datasets, an item that cannot be
-    done gets its `error` and the rest go on; a single one raises a ValueError.
+    What an input is:
+
+    - **an embedding**: `{"embedding": vector}`, a source row (base64 `embeddings`), a list of numbers, or an array or
+      tensor of floats whose last axis is as long as `config.embedding_dim`: [512] is one, [N, 512] are N of them, as
+      CLIP towers return them, and gives a list of N predictions (N = 1 too). Never a grey photo of that width: give
+      that as `{"photo": array}`, or as uint8.
+    - **a photo**: a path, an address, bytes, an open file (binary) or BytesIO, a PIL image, an array [H, W] or
+      [H, W, C], or a tensor, [C, H, W] too; of uint8, or of floats from 0 to 1; a tensor with one axis more is many.
+    - **a dict**: one of both under `embedding`, `embeddings`, `photo`, `image` or `path`, with its own `distance` or
+      `distance_bucket`, `subject`, `viewpoint`, which go before those of the call where they are not None.
+    - **many**: a list, a batch of columns as `datasets` gives (`rows[:4]`), an iterator, a dataset. An item that
+      cannot be done gets its `error` and the rest go on; a single one raises a ValueError.
 
     Args:
         vision_model: the CLIP tower in the place of `config.vision_model`: a folder, or a Hub id. It is loaded at the
             first photo, not before.
         site_thumbnail: make the site's own thumbnail of each photo first, as the official vectors were made.
 
-    Call arguments:
-        distance: metres from viewpoint to subject, or "Unknown"; taken from the two points where not given.
-        subject, viewpoint: grid references such as "TQ 3003 8048".
-        threshold: one number for all classes, or one a class, in the place of `config.thresholds`.
+    Call arguments, each a single value, or of a list of inputs one for each of them:
+        distance: metres from viewpoint to subject, or "Unknown"; taken from the two points where None or blank. (In a
+            row with an embedding "" is zero metres, as in the source.)
+        subject, viewpoint: places such as "TQ 3003 8048".
+
+    And for all of them:
+        threshold, or thresholds, which means the same: one number for all classes, or one a class, in the place of
+            `config.thresholds`.
     """
 
     _load_tokenizer = _load_image_processor = _load_feature_extractor = _load_processor = False
@@ -96,26 +130,45 @@ class GeographPipeline(Pipeline):
         super().save_pretrained(save_directory, **kwargs)
         custom_object_save(self, save_directory)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the tower, whose packed weights cannot be pickled: it is loaded again at the next photo."""
+        return {**self.__dict__, "_encoder": None}
+
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        """A prediction; a list of them for a list; an iterator of them for a generator or a dataset."""
-        if isinstance(inputs, list | tuple):
-            if inputs and isinstance(inputs[0], Real):
-                return super().__call__({"embedding": inputs}, *args, **kwargs)  # one vector, not many scalars
-            if not inputs:
-                return []
-            return list(self._many(list(inputs), *args, **kwargs))
-        if isinstance(inputs, Iterator) or _is_dataset(inputs):
+        """A prediction; a list of them for a list, a batch of columns or [N, 512]; an iterator for an iterator."""
+        inputs = _unwrapped(inputs, self.model.config.embedding_dim)
+        if isinstance(inputs, list):
+            return list(self._many(inputs, *args, **kwargs))
+        if _is_stream(inputs):
             return self._many(inputs, *args, **kwargs)
+        for name in PLACE_KEYS:
+            if isinstance(kwargs.get(name), list | tuple):
+                raise ValueError(f"{name} is a list, and the input is a single one; give a list of inputs, too")
         return super().__call__(inputs, *args, **kwargs)
 
     def _many(self, inputs: Any, *args: Any, batch_size: int | None = None, **kwargs: Any) -> Iterator[dict[str, Any]]:
         batch_size = batch_size or self._batch_size or (DEFAULT_BATCH_SIZE if isinstance(inputs, Sized) else 1)
         kwargs.pop("num_workers", None)
+        several = {name: kwargs.pop(name) for name in PLACE_KEYS if isinstance(kwargs.get(name), list | tuple)}
+        for name, values in several.items():
+            if not isinstance(inputs, Sized) or len(values) != len(inputs):
+                count = len(inputs) if isinstance(inputs, Sized) else "an unknown number of"
+                raise ValueError(f"{name} is a list of {len(values)}, and there are {count} inputs; give one for each")
         steps = self._sanitize_parameters(**kwargs)
         own = (self._preprocess_params, self._forward_params, self._postprocess_params)
-        return self.get_iterator(inputs, 0, batch_size, *({**a, **b} for a, b in zip(own, steps, strict=True)))
+        before, forward, after = ({**a, **b} for a, b in zip(own, steps, strict=True))
+        return self.get_iterator(inputs, 0, batch_size, {**before, **several}, forward, after)
 
-    def _sanitize_parameters(self, distance=None, subject=None, viewpoint=None, threshold=None):
+    def _sanitize_parameters(
+        self, distance=None, subject=None, viewpoint=None, threshold=None, thresholds=None, top_k=None
+    ):
+        if top_k is not None:
+            raise ValueError(
+                "there is no top_k: `types` are all that reach their threshold, `scores` hold every class"
+            )
+        if threshold is not None and thresholds is not None:
+            raise ValueError("threshold and thresholds mean the same: give one of them")
+        threshold = thresholds if threshold is None else threshold
         place = {"distance": distance, "subject": subject, "viewpoint": viewpoint}
         given = {name: value for name, value in place.items() if value is not None}
         return given, {}, ({} if threshold is None else {"threshold": threshold})
@@ -126,42 +179,45 @@ class GeographPipeline(Pipeline):
         """Answers in order; photos go through the encoder together, a few batches at a time, so that it can decode
         the next while it encodes."""
         items = iter(inputs) if hasattr(inputs, "__iter__") else (inputs[i] for i in range(len(inputs)))
+        lists = {name: value for name, value in preprocess_params.items() if isinstance(value, list | tuple)}
+        same = {name: value for name, value in preprocess_params.items() if name not in lists}
+        places = (dict(zip(lists, v, strict=True)) for v in zip(*lists.values(), strict=True)) if lists else repeat({})
+        items = zip(items, places, strict=False)
         while chunk := list(islice(items, batch_size if batch_size == 1 else BATCHES_TOGETHER * batch_size)):
-            questions: list[dict[str, Any]] = [self._read_safely(item, **preprocess_params) for item in chunk]
-            waiting = [question for question in questions if "photo" in question]
+            read = [self._read_safely(item, **same, **place) for item, place in chunk]
+            waiting = [one for one in read if "photo" in one]
             if waiting:
-                photos = [question.pop("photo") for question in waiting]
-                for question, vector in zip(waiting, self.encoder.encode(photos, batch_size=batch_size), strict=True):
-                    question["error" if isinstance(vector, Exception) else "embedding"] = vector
-            good = [question for question in questions if "error" not in question]
+                photos = [one.pop("photo") for one in waiting]
+                found = self.encoder.encode_with_notes(photos, batch_size=batch_size)
+                for one, (vector, note) in zip(waiting, found, strict=True):
+                    one["error" if isinstance(vector, Exception) else "embedding"] = vector
+                    one["about"]["note"] = note
+            good = [one for one in read if "error" not in one]
             answers: Iterator[dict[str, Any]] = iter(())
             if good:
                 together = {
-                    "embedding": torch.from_numpy(np.stack([question["embedding"] for question in good])),
-                    "distance": torch.tensor([question["distance"] for question in good]),
-                    "about": [question["about"] for question in good],
+                    "embedding": torch.from_numpy(np.stack([one["embedding"] for one in good])),
+                    "distance": torch.tensor([one["distance"] for one in good]),
+                    "about": [one["about"] for one in good],
                 }
                 answers = iter(self._answers(self.forward(together, **forward_params), **postprocess_params))
-            for question in questions:
-                yield (
-                    {**question["about"]["which"], **failed(question["error"])}
-                    if "error" in question
-                    else next(answers)
-                )
+            for one in read:
+                yield {**one["about"]["which"], **failed(one["error"])} if "error" in one else next(answers)
 
     def preprocess(self, inputs: Any, distance=None, subject=None, viewpoint=None) -> dict[str, Any]:
         """One input → `embedding` [1, 512], `distance` [1] (its bucket), `about` (its places, which it is)."""
-        question = self._read(inputs, distance, subject, viewpoint)
-        if "photo" in question:
-            question["embedding"] = self.encoder.encode_one(question.pop("photo"))
+        read = self._read(inputs, distance, subject, viewpoint)
+        if "photo" in read:
+            read["embedding"], read["about"]["note"] = self.encoder.encode_one_with_note(read.pop("photo"))
         return {
-            "embedding": torch.from_numpy(question["embedding"])[None],
-            "distance": torch.tensor([question["distance"]]),
-            "about": [question["about"]],
+            "embedding": torch.from_numpy(read["embedding"])[None],
+            "distance": torch.tensor([read["distance"]]),
+            "about": [read["about"]],
         }
 
     def _forward(self, model_inputs: dict[str, Any]) -> dict[str, Any]:
-        logits = self.model(embedding=model_inputs["embedding"], distance=model_inputs["distance"]).logits
+        distance = model_buckets(model_inputs["distance"], self.model.config.num_distance_buckets)
+        logits = self.model(embedding=model_inputs["embedding"], distance=distance).logits
         return {"probabilities": logits.float().sigmoid(), "about": model_inputs["about"]}
 
     def postprocess(self, model_outputs: dict[str, Any], threshold=None) -> dict[str, Any]:
@@ -169,11 +225,12 @@ class GeographPipeline(Pipeline):
         return self._answers(model_outputs, threshold)[0]
 
     def _answers(self, outputs: dict[str, Any], threshold=None) -> list[dict[str, Any]]:
-        thresholds, classes = self._thresholds(threshold), self.model.config.classes
-        return [
-            {**about["which"], **decide(row, thresholds, classes, about["subject"], about["viewpoint"])}
-            for row, about in zip(outputs["probabilities"].numpy(), outputs["about"], strict=True)
-        ]
+        thresholds, classes, answers = self._thresholds(threshold), self.model.config.classes, []
+        for row, about in zip(outputs["probabilities"].numpy(), outputs["about"], strict=True):
+            answer = decide(row, thresholds, classes, about["subject"], about["viewpoint"])
+            answer["note"] = "; ".join(note for note in (answer["note"], about["note"]) if note) or None
+            answers.append({**about["which"], **answer})
+        return answers
 
     def _thresholds(self, threshold: float | list[float] | None) -> list[float]:
         if threshold is None:
@@ -192,74 +249,145 @@ class GeographPipeline(Pipeline):
 
     def _read(self, item: Any, distance=None, subject=None, viewpoint=None) -> dict[str, Any]:
         """One input → its `photo` or `embedding` [512], its `distance` (a bucket), and `about`."""
-        row = item if isinstance(item, dict) else {}
-        # In a source row null means zero, as "" does; elsewhere None means not given.
-        if "embeddings" in row and row.get("distance", 0) is None:
-            row = {**row, "distance": ""}
-        here = as_point(row.get("subject", subject))
-        there = as_point(row.get("viewpoint", viewpoint))
-        given = row.get("distance")
-        question = {
-            "distance": bucket_for(distance if given is None else given, here, there),
-            "about": {"subject": here, "viewpoint": there, "which": _which(item)},
-        }
         dim = self.model.config.embedding_dim
-        if "embedding" in row:
-            question["embedding"] = _vector(row["embedding"], dim)
-        elif "embeddings" in row:
-            question["embedding"] = _vector(_from_base64(row["embeddings"]), dim)
-        elif not isinstance(item, dict):
-            if item is None or isinstance(item, Real):
-                raise ValueError(f"expected a photo or an embedding, got {item!r}")
-            if isinstance(item, list | tuple) or _is_float_array(item):
-                question["embedding"] = _vector(item, dim)
-            else:
-                question["photo"] = item
+        row = dict(item) if isinstance(item, Mapping) else _as_row(item, dim)
+        _check_keys(row)
+        own = {name: row.get(name) for name in ("subject", "viewpoint")}
+        points = {
+            "subject": as_point(subject if own["subject"] is None else own["subject"]),
+            "viewpoint": as_point(viewpoint if own["viewpoint"] is None else own["viewpoint"]),
+        }
+        about = {**points, "which": _which(item), "note": None}
+        read = {"distance": _bucket(row, distance, points), "about": about}
+        if any(row.get(name) is not None for name in EMBEDDING_NAMES):
+            read["embedding"] = np.array(check_vector(vector_of_row(row, dim)), dtype=np.float32)
+            if norms_of(read["embedding"][None])[0] < NORMALISED_BELOW:
+                about["note"] = NORMALISED
+                warnings.warn(f"{NORMALISED}: the model knows CLIP's own, of length about 10", stacklevel=2)
         else:
-            key = next((key for key in PHOTO_KEYS if row.get(key) is not None), None)
-            if key is None:
-                raise ValueError(f"expected one of embedding, embeddings, {', '.join(PHOTO_KEYS)}, got {sorted(row)}")
-            question["photo"] = row[key]
-        return question
+            read["photo"] = _photo(next(row[key] for key in PHOTO_KEYS if row.get(key) is not None))
+        return read
+
+
+def _unwrapped(inputs: Any, dim: int) -> Any:
+    """What is many → a list of items; one, or a stream, as it is."""
+    if isinstance(inputs, Mapping):
+        columns = _columns(inputs, dim)
+        return inputs if columns is None else columns
+    if isinstance(inputs, list | tuple):
+        numbers = bool(inputs) and isinstance(plain(inputs[0]), Real)
+        return {"embedding": inputs} if numbers else list(inputs)  # one vector, not many scalars
+    if _is_embeddings(inputs, dim) and inputs.ndim == 2:
+        return [{"embedding": vector} for vector in inputs]
+    if isinstance(inputs, torch.Tensor) and inputs.ndim == 4:
+        return list(inputs)
+    return inputs
+
+
+def _columns(batch: Mapping[str, Any], dim: int) -> list[dict[str, Any]] | None:
+    """A batch of columns → its rows; None where it is one item."""
+    columns = {name: value for name, value in batch.items() if name in OWN_KEYS and _is_column(name, value, dim)}
+    if not columns:
+        return None
+    lengths = {name: len(value) for name, value in columns.items()}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"a batch of columns of different lengths: {lengths}")
+    count = next(iter(lengths.values()))
+    single = {name: value for name, value in batch.items() if name in OWN_KEYS and name not in columns}
+    return [{**single, **{name: value[i] for name, value in columns.items()}} for i in range(count)]
+
+
+def _is_column(name: str, value: Any, dim: int) -> bool:
+    """Whether a dict's value is many rows' rather than one's."""
+    if isinstance(value, str | bytes | bytearray | Mapping) or not hasattr(value, "__len__"):
+        return False
+    if name in EMBEDDING_NAMES:
+        if hasattr(value, "ndim"):
+            return value.ndim == 2 and len(value) != 1
+        first = next(iter(value), None)
+        return not isinstance(plain(first), Real) and (len(value) != 1 or isinstance(first, str | bytes))
+    if name in ("photo", "image"):
+        return isinstance(value, list | tuple)
+    return getattr(value, "ndim", 1) > 0
+
+
+def _is_stream(inputs: Any) -> bool:
+    """Generators; datasets of torch and of `datasets`, and transformers' own: rows by number, and no array."""
+    if hasattr(inputs, "read"):  # an open file gives its lines, too
+        return False
+    rows = isinstance(inputs, torch.utils.data.Dataset) or hasattr(inputs, "features")
+    return isinstance(inputs, Iterator) or (rows and (hasattr(inputs, "__getitem__") or hasattr(inputs, "__iter__")))
+
+
+def _is_embeddings(item: Any, dim: int) -> bool:
+    """Whether an array or a tensor is one embedding [dim] or several [N, dim]: floats of that width."""
+    floats = "float" in str(getattr(item, "dtype", ""))
+    return floats and getattr(item, "ndim", 0) in (1, 2) and (item.ndim == 1 or item.shape[1] == dim)
+
+
+def _as_row(item: Any, dim: int) -> dict[str, Any]:
+    """An item that is no dict → one."""
+    if item is None or isinstance(plain(item), Real):
+        raise ValueError(f"expected a photo or an embedding, got {shown(item)}")
+    if isinstance(item, list | tuple) or _is_embeddings(item, dim):
+        return {"embedding": item}
+    if getattr(item, "ndim", 0) == 2 and "float" in str(item.dtype) and not (item.min() >= 0 and item.max() <= 1):
+        raise ValueError(f"float {list(item.shape)}: neither embeddings [N, {dim}] nor a grey photo of values 0 to 1")
+    return {"photo": item}
+
+
+def _photo(photo: Any) -> Any:
+    """Open files and tensors → what the encoder takes."""
+    if hasattr(photo, "read") and not hasattr(photo, "getexif"):
+        data = photo.read()
+        if not isinstance(data, bytes):
+            raise ValueError(f"{shown(getattr(photo, 'name', 'file'))} is open as text; open photos in binary mode")
+        if not data and hasattr(photo, "seek"):  # read before, by whoever looked at it
+            photo.seek(0)
+            data = photo.read()
+        return data
+    if isinstance(photo, torch.Tensor):
+        photo = photo.detach().cpu()
+        photo = (photo.float() if photo.is_floating_point() else photo).numpy()
+        if photo.ndim == 3 and photo.shape[0] in CHANNELS and photo.shape[2] not in CHANNELS:
+            photo = photo.transpose(1, 2, 0)
+    return photo
+
+
+def _check_keys(row: dict[str, Any]) -> None:
+    if not any(row.get(name) is not None for name in (*EMBEDDING_NAMES, *PHOTO_KEYS)):
+        expected = ", ".join((*EMBEDDING_NAMES, *PHOTO_KEYS))
+        raise ValueError(f"expected one of {expected}, got {', '.join(map(str, row)) or 'an empty dict'}")
+    unknown = [name for name in row if name not in OWN_KEYS | OTHER_KEYS]
+    if not unknown:
+        return
+    named = ", ".join(shown(name) for name in unknown)
+    if "embeddings" in row and "gridimage_id" in row:  # a source row may have more, which says nothing here
+        warnings.warn(f"not looked at in a source row: {named}", stacklevel=2)
+        return
+    raise ValueError(f"unknown key {named}; known are {', '.join(sorted(OWN_KEYS))}")
+
+
+def _bucket(row: dict[str, Any], distance: Any, points: dict[str, Any]) -> int:
+    """The distance's bucket, 0 to 22: the row's own, else the call's, else between the points."""
+    if "embeddings" in row and "distance" in row:  # a source row, where null is zero
+        return bucket_of_code(code_of_row(row, floored=True))
+    own = {name: row[name] for name in ("distance", "distance_bucket") if row.get(name) is not None}
+    of_photo = not any(row.get(name) is not None for name in EMBEDDING_NAMES)
+    if of_photo and str(own.get("distance", "?")).strip() == "":
+        del own["distance"]  # left blank
+    return bucket_of_code(code_of_row(own, floored=True)) if own else bucket_for(distance, *points.values())
 
 
 def _which(item: Any) -> dict[str, Any]:
     """`gridimage_id`, else `path`, where the item says which photo it is."""
-    if isinstance(item, dict):
+    if isinstance(item, Mapping):
         if item.get("gridimage_id") is not None:
-            return {"gridimage_id": item["gridimage_id"]}
+            try:
+                return {"gridimage_id": parse_id(item["gridimage_id"])}
+            except ValueError:
+                return {"gridimage_id": plain(item["gridimage_id"])}
         item = next((item[key] for key in PHOTO_KEYS if item.get(key) is not None), None)
+    if hasattr(item, "read") and not hasattr(item, "getexif"):
+        item = getattr(item, "name", None)
     return {"path": os.fspath(item)} if isinstance(item, str | os.PathLike) else {}
-
-
-def _is_dataset(inputs: Any) -> bool:
-    """Datasets of torch and of `datasets`, and transformers' own KeyDataset: rows by number, and no array."""
-    rows = isinstance(inputs, torch.utils.data.Dataset) or hasattr(inputs, "features")
-    return rows and (hasattr(inputs, "__getitem__") or hasattr(inputs, "__iter__")) and not isinstance(inputs, dict)
-
-
-def _is_float_array(item: Any) -> bool:
-    dtype = str(getattr(item, "dtype", ""))
-    return ("float" in dtype) and getattr(item, "ndim", None) == 1
-
-
-def _from_base64(text: Any) -> np.ndarray:
-    try:
-        return np.frombuffer(base64.b64decode(text, validate=True), dtype="<f4")
-    except (TypeError, ValueError, binascii.Error) as error:
-        raise ValueError("embeddings must be the base64 of little-endian float32, as in a source row") from error
-
-
-def _vector(value: Any, dim: int) -> np.ndarray:
-    """An embedding as float32 [dim], checked."""
-    if isinstance(value, torch.Tensor):
-        value = value.detach().float().cpu()
-    try:
-        vector = np.asarray(value, dtype=np.float32)
-    except (TypeError, ValueError):
-        raise ValueError(f"embedding must be {dim} numbers, got {type(value).__name__}") from None
-    if vector.shape not in ((dim,), (1, dim)):
-        raise ValueError(f"embedding must be float [{dim}], got shape {list(vector.shape)}")
-    if not np.isfinite(vector).all():
-        raise ValueError("embedding holds NaN or infinity")
-    return np.array(vector.reshape(dim))

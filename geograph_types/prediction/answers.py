@@ -1,26 +1,28 @@
-"""Answers to .parquet, .jsonl or .csv: column by column, and kept so that a stopped run goes on where it was."""
+"""Answers on their way to a file: kept beside it, so that a stopped run goes on, and then put in its place."""
 
 import fcntl
 import json
 import os
 import shutil
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import orjson
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv
 import pyarrow.parquet as pq
-import pybase64
 
-from decision_geograph import OTHER_SQUARE, choose
 from geograph_types.cli import CommandError, say
-from geograph_types.files import whole_file
-from names_geograph import tag_of
+from geograph_types.files import remove_stale, whole_file
+from geograph_types.prediction.formats import (
+    BYTE_ORDER_MARK,
+    Answers,
+    no_answers,
+    schema_of,
+    to_batch,
+    to_csv,
+    to_json_lines,
+)
+from geograph_types.stopping import when_stopped
 
 SUFFIXES = (".parquet", ".jsonl", ".csv")
 
@@ -30,190 +32,47 @@ CHECKPOINT_SECONDS = 1.0
 # Rows a Parquet row group; fewer where each carries 2 KB of embedding, so that a group stays below 100 MB.
 ROW_GROUP, ROW_GROUP_WITH_EMBEDDINGS = 65536, 32768
 
-NO_SOURCE, FROM_MODEL, FROM_GEOMETRY = 0, 1, 2
-SOURCES = pa.array([None, "model", "geometry"])
-
-
-@dataclass
-class Answers:
-    """The predictions of some rows, in the order of the input."""
-
-    key: pa.Array  # int64 gridimage_id, or string path [n]
-    classes: list[str]
-    scores: np.ndarray  # float32 [n, C], probabilities; anything where there is an error
-    chosen: np.ndarray  # bool [n, C]
-    source: np.ndarray  # int8 [n], NO_SOURCE, FROM_MODEL or FROM_GEOMETRY
-    note: list[str | None] | None = None  # None: nowhere
-    error: list[str | None] | None = None  # None: nowhere
-    embedding: np.ndarray | None = None  # float32 [n, 512], where the vectors are to be written
-
-    def __len__(self) -> int:
-        return len(self.key)
-
-    @property
-    def failed(self) -> np.ndarray:
-        """bool [n], where there is an error."""
-        if self.error is None:
-            return np.zeros(len(self), dtype=bool)
-        return np.array([error is not None for error in self.error], dtype=bool)
-
-
-def answer(
-    key: pa.Array,
-    probabilities: np.ndarray,
-    thresholds: list[float],
-    classes: list[str],
-    verdict: np.ndarray | None = None,
-    notes: list[str | None] | None = None,
-    errors: list[str | None] | None = None,
-    embedding: np.ndarray | None = None,
-) -> Answers:
-    """`decide` for many rows at once, with no Python object a row where nothing odd happens.
-
-    Args:
-        probabilities: float32 [n, 7]. verdict: int8 [n], see `choose`. notes: what to say of row i, if it is doubted.
-        errors: why a row could not be done; its numbers do not count then.
-    """
-    chosen, doubted = choose(probabilities, thresholds, classes, verdict)
-    if errors is not None:
-        chosen[[error is not None for error in errors]] = False
-    far = chosen[:, classes.index("Cross Far")] if "Cross Far" in classes else np.zeros(len(chosen), dtype=bool)
-    source = far.astype(np.int8)
-    note = None
-    if verdict is not None:
-        source[far & (verdict == OTHER_SQUARE)] = FROM_GEOMETRY
-        if doubted.any() and notes is not None:
-            note = [text if on else None for text, on in zip(notes, doubted, strict=True)]
-    return Answers(key, classes, probabilities, chosen, source, note, errors, embedding)
-
-
-def schema_of(key: str, classes: list[str], embeddings: bool) -> pa.Schema:
-    """The columns of a Parquet file of answers; `key` is gridimage_id or path."""
-    fields = [
-        pa.field(key, pa.int64() if key == "gridimage_id" else pa.string()),
-        pa.field("types", pa.list_(pa.string())),
-        pa.field("scores", pa.struct([(name, pa.float32()) for name in classes])),
-        *(pa.field(name, pa.string()) for name in ("cross_grid", "note", "error")),
-    ]
-    if embeddings:
-        fields.append(pa.field("embedding", pa.list_(pa.float32())))
-    return pa.schema(fields)
-
-
-def to_batch(answers: Answers, schema: pa.Schema) -> pa.RecordBatch:
-    """Answers → the columns of `schema`, each built from whole buffers."""
-    n, failed = len(answers), answers.failed
-    mask = pa.array(failed) if failed.any() else None
-    columns = np.ascontiguousarray(answers.scores.T)
-    arrays = [
-        answers.key,
-        types_of(answers),
-        pa.StructArray.from_arrays(
-            [pa.array(c) for c in columns], fields=list(schema.field("scores").type), mask=mask
-        ),
-        SOURCES.take(pa.array(answers.source)),
-        pa.nulls(n, pa.string()) if answers.note is None else pa.array(answers.note, pa.string()),
-        pa.nulls(n, pa.string()) if answers.error is None else pa.array(answers.error, pa.string()),
-    ]
-    if answers.embedding is not None:
-        arrays.append(_vectors(answers.embedding, failed))
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)
-
-
-def types_of(answers: Answers) -> pa.ListArray:
-    """list<string> [n]: the types of each row, its best first; a Cross Grid that coordinates show before all."""
-    chosen, scores = answers.chosen, answers.scores
-    shown = answers.source == FROM_GEOMETRY
-    if shown.any():
-        scores = scores.copy()
-        scores[shown, answers.classes.index("Cross Far")] = np.inf
-    count = chosen.sum(axis=1)
-    offsets = np.zeros(len(chosen) + 1, dtype=np.int32)
-    np.cumsum(count, out=offsets[1:])
-    rows, values = np.nonzero(chosen)
-    several = count[rows] > 1
-    if several.any():
-        # Within a row by falling score; at equal ones in class order, as `nonzero` gives them.
-        order = np.lexsort((-scores[rows[several], values[several]], rows[several]))
-        values[several] = values[several][order]
-    names = pa.array([tag_of(name) for name in answers.classes])
-    return pa.ListArray.from_arrays(pa.array(offsets), names.take(pa.array(values)))
-
-
-def _vectors(embedding: np.ndarray, failed: np.ndarray) -> pa.ListArray:
-    width = embedding.shape[1]
-    offsets = np.zeros(len(embedding) + 1, dtype=np.int32)
-    np.cumsum(np.where(failed, 0, width), out=offsets[1:])
-    values = pa.array((embedding[~failed] if failed.any() else embedding).reshape(-1))
-    return pa.ListArray.from_arrays(pa.array(offsets), values, mask=pa.array(failed) if failed.any() else None)
-
-
-def to_json_lines(answers: Answers, key: str) -> bytes:
-    """One object a line; scores in descending order, as the pipeline gives them."""
-    n, classes = len(answers), answers.classes
-    scores = answers.scores.astype(np.float64)
-    order = np.argsort(-scores, axis=1, kind="stable")
-    values = np.take_along_axis(scores, order, axis=1).tolist()
-    names = np.array(classes, dtype=object)[order].tolist()
-    types, sources = types_of(answers).to_pylist(), SOURCES.take(pa.array(answers.source)).to_pylist()
-    keys, failed = answers.key.to_pylist(), answers.failed
-    lines = []
-    for i in range(n):
-        line: dict[str, Any] = {
-            key: keys[i],
-            "types": types[i],
-            "scores": None if failed[i] else dict(zip(names[i], values[i], strict=True)),
-            "cross_grid": sources[i],
-            "note": None if answers.note is None else answers.note[i],
-            "error": None if answers.error is None else answers.error[i],
-        }
-        if answers.embedding is not None:
-            vector = answers.embedding[i].astype("<f4").tobytes()
-            line["embeddings"] = None if failed[i] else pybase64.b64encode(vector).decode()
-        lines.append(orjson.dumps(line))
-    return b"\n".join(lines) + b"\n" if lines else b""
-
-
-def to_csv(answers: Answers, schema: pa.Schema, heading: bool) -> bytes:
-    """Types joined by commas, a column a class."""
-    batch = to_batch(answers, schema)
-    struct = batch.column("scores")
-    columns = [batch.column(0), pc.binary_join(batch.column("types"), ",")]
-    # flatten() hands the struct's nulls on to its fields.
-    columns += struct.flatten()
-    columns += [batch.column(name) for name in ("cross_grid", "note", "error")]
-    names = [schema.names[0], "types", *answers.classes, "cross_grid", "note", "error"]
-    sink = pa.BufferOutputStream()
-    pyarrow.csv.write_csv(
-        pa.RecordBatch.from_arrays(columns, names=names), sink, pyarrow.csv.WriteOptions(include_header=heading)
-    )
-    return sink.getvalue().to_pybytes()
-
 
 class AnswerFile:
     """Answers on their way to a file that appears whole or not at all.
 
     Until then they lie in `OUTPUT.partial/`, one file that only grows, beside a note of how far it is good and of what
-    it was made from. A run with the same `identity` goes on from there, any other starts anew.
+    it was made from. A run with the same `identity` goes on from there, any other starts anew. Use it as a context.
 
     Attributes:
-        done: how much of the input earlier runs have answered, in the units of `write`. rows, errors: their counts.
+        done: how much of the input earlier runs have answered, as `write` was told; None: nothing.
+        rows, errors: their counts. first_error: the first of them. resumed: the rows of earlier runs.
     """
 
-    def __init__(self, output: str | Path, key: str, classes: list[str], embeddings: bool, identity: dict[str, Any]):
+    def __init__(
+        self,
+        output: str | Path,
+        key: str,
+        classes: list[str],
+        identity: dict[str, Any],
+        *,
+        embeddings: bool = False,
+        byte_order_mark: bool = False,
+    ):
         self.output = Path(output)
         self.format = self.output.suffix.lower()
-        self.key = key
+        self.key, self.classes = key, classes
         self.schema = schema_of(key, classes, embeddings)
-        self.identity = json.loads(json.dumps({**identity, "format": self.format, "columns": self.schema.names}))
+        self.start = BYTE_ORDER_MARK if byte_order_mark else b""
+        own = {"format": self.format, "columns": self.schema.names, "excel": byte_order_mark}
+        self.identity = json.loads(json.dumps({**identity, **own}))
         self.folder = self.output.with_name(f"{self.output.name}.partial")
-        self.done = self.rows = self.errors = 0
+        self.done: Any = None
+        self.rows = self.errors = self.resumed = 0
+        self.first_error: str | None = None
         self._open()
 
     def _open(self) -> None:
         if self.output.is_dir():
             raise CommandError(f"{self.output}: a folder; name a file that ends in {', '.join(SUFFIXES)}")
         self.folder.mkdir(parents=True, exist_ok=True)
+        remove_stale(self.output)
+        remove_stale(self.folder / "state.json")
         self._journal = (self.folder / "answers").open("ab")
         try:
             fcntl.flock(self._journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -222,39 +81,50 @@ class AnswerFile:
         size = self._resume()
         self._journal.truncate(size)
         self._journal.seek(size)
-        if not size and self.format == ".parquet":
-            self._journal.write(self.schema.serialize())
+        if not size:
+            self._journal.write(self.schema.serialize() if self.format == ".parquet" else self.start)
         self._saved = -CHECKPOINT_SECONDS  # so that the first answers are kept at once
+        self._kept = self.rows
+        when_stopped(self._what_is_kept)
+
+    def _what_is_kept(self) -> str:
+        if not self._kept:
+            return f"no answers were kept yet, and {self.output} was not written"
+        return f"{self._kept:,} answers are kept in {self.folder}: the same command goes on from there"
 
     def _resume(self) -> int:
         """Bytes of the journal that are good."""
         try:
             state = json.loads((self.folder / "state.json").read_text(encoding="utf-8"))
-            size = state["size"]
-        except (OSError, ValueError, KeyError):
+            size, before, counts = state["size"], state["identity"], [state[name] for name in ("rows", "errors")]
+            done, first_error = state["done"], state["first_error"]
+        except (OSError, ValueError, KeyError, TypeError):
             return 0
-        before = state.get("identity", {})
         if changed := sorted(k for k in before | self.identity if before.get(k) != self.identity.get(k)):
             say(f"{self.folder}: begun with another {', '.join(changed)}; starting anew")
             return 0
         if size > os.fstat(self._journal.fileno()).st_size:
             say(f"{self.folder}: damaged; starting anew")
             return 0
-        self.done, self.rows, self.errors = state["done"], state["rows"], state["errors"]
+        self.done, self.first_error, (self.rows, self.errors) = done, first_error, counts
+        self.resumed = self.rows
         if self.rows:
             say(f"{self.folder}: going on after {self.rows:,} answers")
         return size
 
-    def write(self, answers: Answers, done: int) -> None:
-        """Appends answers; `done` says how much of the input is then answered."""
+    def write(self, answers: Answers, done: Any) -> None:
+        """Appends answers; `done`, any JSON, says how much of the input is then answered."""
         if self.format == ".parquet":
             self._journal.write(to_batch(answers, self.schema).serialize())
         elif self.format == ".jsonl":
             self._journal.write(to_json_lines(answers, self.key))
         else:
-            self._journal.write(to_csv(answers, self.schema, heading=not self._journal.tell()))
+            heading = self._journal.tell() == len(self.start)
+            self._journal.write(to_csv(answers, self.schema, heading=heading))
         self.rows += len(answers)
-        self.errors += int(answers.failed.sum())
+        if answers.error is not None and (errors := [error for error in answers.error if error is not None]):
+            self.errors += len(errors)
+            self.first_error = self.first_error or errors[0]
         self.done = done
         if time.monotonic() - self._saved >= CHECKPOINT_SECONDS:
             self._save()
@@ -262,27 +132,38 @@ class AnswerFile:
     def _save(self) -> None:
         self._journal.flush()
         os.fdatasync(self._journal.fileno())
-        counts = {"done": self.done, "rows": self.rows, "errors": self.errors}
+        counts = {"done": self.done, "rows": self.rows, "errors": self.errors, "first_error": self.first_error}
         with whole_file(self.folder / "state.json") as file:
             json.dump({"size": self._journal.tell(), **counts, "identity": self.identity}, file)
-        self._saved = time.monotonic()
+        self._saved, self._kept = time.monotonic(), self.rows
 
     def finish(self) -> None:
         """Puts the file in its place and removes what was kept beside it."""
-        if not self._journal.tell() and self.format == ".csv":
-            empty = Answers(pa.array([], self.schema.field(0).type), self._classes(), *_nothing(len(self._classes())))
-            self._journal.write(to_csv(empty, self.schema, heading=True))
+        if self.format == ".csv" and self._journal.tell() == len(self.start):
+            self._journal.write(to_csv(no_answers(self.schema, self.classes), self.schema, heading=True))
         self._save()
         journal = self.folder / "answers"
         if self.format == ".parquet":
             self._to_parquet(journal)
         else:
             journal.replace(self.output)
+        when_stopped(lambda: f"{self.output} is whole")
+        self._close()
+
+    def discard(self) -> None:
+        """Removes what was kept: there is nothing worth a file."""
+        when_stopped(None)
+        self._close()
+
+    def __enter__(self) -> "AnswerFile":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._journal.close()  # what it holds stays, for the next run
+
+    def _close(self) -> None:
         self._journal.close()
         shutil.rmtree(self.folder)
-
-    def _classes(self) -> list[str]:
-        return [f.name for f in self.schema.field("scores").type]
 
     def _to_parquet(self, journal: Path) -> None:
         embeddings = "embedding" in self.schema.names
@@ -314,7 +195,3 @@ def _regrouped(batches, size: int):
             waiting, rows = table.slice(size).to_batches(), rows - size
     if rows:
         yield pa.Table.from_batches(waiting).combine_chunks()
-
-
-def _nothing(classes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return np.zeros((0, classes), np.float32), np.zeros((0, classes), bool), np.zeros(0, np.int8)

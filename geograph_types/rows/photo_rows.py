@@ -88,7 +88,7 @@ def _checked(record: PhotoRecord, source: str) -> tuple[int, tuple] | Rejected:
         distance = str(row.get("distance") or "").strip()
         code = DISTANCE_CODES.get(distance) if distance else None
         if code is None:  # other metres, or from places
-            code = DISTANCE_CODES[DISTANCES[record.distance]]
+            code = DISTANCE_CODES[DISTANCES[record.bucket]]
         weight = str(row.get("weight") or "").strip()
         weight = parse_weight(float(weight)) if weight else 1.0
         split = parse_split(str(row.get("split") or "").strip())

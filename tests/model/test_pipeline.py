@@ -252,7 +252,7 @@ def test_what_cannot_be_done(classify, vector, tmp_path):
     bad = {
         "broken.jpg": str(tmp_path / "broken.jpg"),
         "missing.jpg": str(tmp_path / "missing.jpg"),
-        r"float \[512\], got shape \[3\]": {"embedding": [1.0, 2.0, 3.0]},
+        "3 numbers, expected 512": {"embedding": [1.0, 2.0, 3.0]},
         "NaN": {"embedding": vector * np.nan},
         "base64": {"embeddings": "!!"},
         "grid reference": {"embedding": vector, "subject": "nowhere"},

@@ -11,7 +11,8 @@ import pytest
 
 from decision_geograph import decide, failed
 from geograph_types.cli import CommandError
-from geograph_types.prediction.answers import AnswerFile, answer
+from geograph_types.prediction.answers import AnswerFile
+from geograph_types.prediction.formats import answer
 from names_geograph import CLASSES
 
 HALF = [0.5] * 7
@@ -28,14 +29,17 @@ def some(n: int = 200, seed: int = 0, embedding: bool = False):
     errors = [f'"odd",\nline {i}' if i == BAD else None for i in range(n)]
     vectors = rng.standard_normal((n, 512)).astype(np.float32) if embedding else None
     key = pa.array(np.arange(1, n + 1))
-    made = answer(key, probabilities, HALF, CLASSES, verdict, [NOTE] * n, errors, vectors)
+    made = answer(
+        *(key, probabilities, HALF, CLASSES),
+        **{"verdict": verdict, "doubts": [NOTE] * n, "errors": errors, "embedding": vectors},
+    )
     wanted = [decide(probabilities[i], HALF, CLASSES, *PLACES[verdict[i]]) for i in range(n)]
     wanted[BAD] = {**failed(""), "error": errors[BAD]}
     return made, [{"gridimage_id": i + 1, **row} for i, row in enumerate(wanted)], vectors
 
 
 def written(path, answers, identity=None, embeddings=False):
-    file = AnswerFile(path, "gridimage_id", CLASSES, embeddings, identity or {})
+    file = AnswerFile(path, "gridimage_id", CLASSES, identity or {}, embeddings=embeddings)
     for done, part in enumerate(answers, 1):
         file.write(part, done)
     file.finish()
@@ -94,7 +98,7 @@ def test_a_stopped_run_goes_on(tmp_path, suffix, capsys):
     parts = [some(50, seed)[0] for seed in range(6)]
     whole = written(tmp_path / f"whole{suffix}", parts).read_bytes()
     path = tmp_path / f"a{suffix}"
-    first = AnswerFile(path, "gridimage_id", CLASSES, False, {"input": 1})
+    first = AnswerFile(path, "gridimage_id", CLASSES, {"input": 1})
     for done in (1, 2, 3):
         first.write(parts[done - 1], done)
         first._save()
@@ -102,7 +106,7 @@ def test_a_stopped_run_goes_on(tmp_path, suffix, capsys):
     first._journal.write(b"half a bl")  # what a sudden end may leave behind the last checkpoint
     first._journal.close()
     assert not path.exists()
-    second = AnswerFile(path, "gridimage_id", CLASSES, False, {"input": 1})
+    second = AnswerFile(path, "gridimage_id", CLASSES, {"input": 1})
     assert (second.done, second.rows, second.errors) == (3, 150, 3)
     assert "going on after 150 answers" in capsys.readouterr().err
     for done in (4, 5, 6):
@@ -114,11 +118,11 @@ def test_a_stopped_run_goes_on(tmp_path, suffix, capsys):
 
 def test_another_input_starts_anew(tmp_path, capsys):
     answers = some(50)[0]
-    first = AnswerFile(tmp_path / "a.csv", "gridimage_id", CLASSES, False, {"input": 1, "model": 1})
+    first = AnswerFile(tmp_path / "a.csv", "gridimage_id", CLASSES, {"input": 1, "model": 1})
     first.write(answers, 1)
     first._journal.close()
-    second = AnswerFile(tmp_path / "a.csv", "gridimage_id", CLASSES, False, {"input": 1, "model": 2})
-    assert second.done == 0
+    second = AnswerFile(tmp_path / "a.csv", "gridimage_id", CLASSES, {"input": 1, "model": 2})
+    assert second.done is None
     assert "another model" in capsys.readouterr().err
     second.write(answers, 1)
     second.finish()
@@ -129,13 +133,13 @@ def test_another_input_starts_anew(tmp_path, capsys):
 def test_a_damaged_note_starts_anew(tmp_path, content):
     (tmp_path / "a.csv.partial").mkdir()
     (tmp_path / "a.csv.partial" / "state.json").write_bytes(content)
-    assert AnswerFile(tmp_path / "a.csv", "path", CLASSES, False, {}).done == 0
+    assert AnswerFile(tmp_path / "a.csv", "path", CLASSES, {}).done is None
 
 
 def test_two_runs_do_not_write_one_file(tmp_path):
-    first = AnswerFile(tmp_path / "a.csv", "path", CLASSES, False, {})
+    first = AnswerFile(tmp_path / "a.csv", "path", CLASSES, {})
     with pytest.raises(CommandError, match="another run is writing it"):
-        AnswerFile(tmp_path / "a.csv", "path", CLASSES, False, {})
+        AnswerFile(tmp_path / "a.csv", "path", CLASSES, {})
     first.finish()
 
 
@@ -151,7 +155,7 @@ def test_no_rows_at_all(tmp_path, suffix):
 def test_an_older_answer_stays_until_the_new_one_is_whole(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("old")
-    file = AnswerFile(path, "gridimage_id", CLASSES, False, {})
+    file = AnswerFile(path, "gridimage_id", CLASSES, {})
     file.write(some(10)[0], 1)
     assert path.read_text() == "old"
     file.finish()

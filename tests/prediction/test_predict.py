@@ -20,6 +20,7 @@ import predict
 from configuration_geograph import GeographConfig
 from decision_geograph import decide
 from geograph_types.hub.model_folder import save_model_repository
+from geograph_types.prediction.answering import Predictor
 from geograph_types.rows.synthetic import lines_of
 from modeling_geograph import GeographModel
 from names_geograph import CLASSES
@@ -249,7 +250,7 @@ def killed_once(flags, output, after: int) -> None:
     state = output.with_name(f"{output.name}.partial") / "state.json"
     process = start(*flags, "--output", output)
     deadline = time.monotonic() + 120
-    while not (state.exists() and json.loads(state.read_text())["done"] >= after):
+    while not (state.exists() and json.loads(state.read_text())["done"] >= [0, after]):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
@@ -268,23 +269,49 @@ def test_killed_and_started_again(model_folder, source_rows, tmp_path, monkeypat
     assert not list(tmp_path.glob("*.partial"))
 
 
-def test_killed_among_photos(model_folder, tower, tmp_path, monkeypatch, capsys):
+def stopped_after(monkeypatch, blocks: int) -> None:
+    """The next run is stopped when so many blocks are answered."""
+    answers, asked = Predictor.answers, []
+
+    def stopping(self, block):
+        asked.append(block)
+        if len(asked) > blocks:
+            raise KeyboardInterrupt
+        return answers(self, block)
+
+    monkeypatch.setattr(Predictor, "answers", stopping)
+
+
+def test_stopped_among_photos(model_folder, tower, tmp_path, monkeypatch, capsys):
     photos = make_photos(tmp_path, 80, 64, 48)
-    (tmp_path / "photos.csv").write_text("path\n" + "\n".join(photo.name for photo in photos) + "\n")
-    flags = ("--model", model_folder, "--input", tmp_path / "photos.csv", "--vision_model", tower)
+    table = tmp_path / "photos.csv"
+    table.write_text("path\n" + "\n".join(photo.name for photo in photos) + "\n")
+    flags = ("--model", model_folder, "--input", table, "--vision_model", tower)
     flags = (*flags, "--batch_size", "1", "--dtype", "float32", "--write_embeddings")
     whole, output = tmp_path / "whole.parquet", tmp_path / "a.parquet"
     run(monkeypatch, capsys, *flags, "--output", whole)
-    # A photo that never comes: whoever reads it waits.
-    late = photos[70]
-    content = late.read_bytes()
-    late.unlink()
-    os.mkfifo(late)
-    killed_once(flags, output, after=1)
-    late.unlink()
-    late.write_bytes(content)
-    assert "going on after" in run(monkeypatch, capsys, *flags, "--output", output)
+    flags = (*flags, "--output", output)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        stopped_after(patch, 1)
+        run(patch, capsys, *flags)
+    assert not output.exists()
+    assert "going on after 32" in run(monkeypatch, capsys, *flags)
     assert output.read_bytes() == whole.read_bytes()
+    # A photo of an untouched table that is another one now: nothing of the stopped run is taken over.
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        stopped_after(patch, 1)
+        run(patch, capsys, *flags)
+    photos[3].write_bytes(photos[4].read_bytes())
+    assert "another input; starting anew" in run(monkeypatch, capsys, *flags)
+    vectors = [row["embedding"] for row in read(output)]
+    assert vectors[3] == vectors[4]
+    # So is a tower whose files changed.
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        stopped_after(patch, 1)
+        run(patch, capsys, *flags)
+    os.utime(tower / "config.json", ns=(1, 1))
+    assert "another vision tower; starting anew" in run(monkeypatch, capsys, *flags)
+    assert not list(tmp_path.glob("*.partial"))
 
 
 def test_memory_does_not_grow_with_the_input(model_folder, source_rows, tmp_path):

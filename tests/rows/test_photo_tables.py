@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from geograph_types.cli import CommandError
-from geograph_types.rows.photo_tables import count_photos, iterate_photos
+from geograph_types.rows.photo_tables import iterate_photos
 from geograph_types.rows.places import point_of
 from grid_geograph import parse_grid_ref
 
@@ -28,8 +28,7 @@ def test_a_folder_in_sorted_order(tmp_path):
     found = list(iterate_photos(tmp_path))
     assert [record.path for record in found] == ["a.png", "b.JPG", "sub/c.jpeg"]
     assert found[2].file == tmp_path / "sub/c.jpeg"
-    assert {record.distance for record in found} == {22}
-    assert count_photos(tmp_path) == 3
+    assert {record.bucket for record in found} == {22}
 
 
 def test_places_and_distances(tmp_path):
@@ -45,7 +44,7 @@ def test_places_and_distances(tmp_path):
     }
     found = records(tmp_path, HEADING + "\n".join(lines))
     assert [record.error for record in found] == [None] * len(lines)
-    assert [record.distance for record in found] == list(lines.values())
+    assert [record.bucket for record in found] == list(lines.values())
     assert found[5].subject == parse_grid_ref("TQ 3003 8048")
     assert found[-1].viewpoint == point_of(51.5, -0.12)
 
@@ -97,12 +96,11 @@ def test_the_same_from_json_and_parquet(tmp_path):
     lines = [json.dumps(row) for row in rows]
     found = records(tmp_path, "\n".join([*lines, "{broken", "[1]"]), "photos.jsonl")
     table = list(iterate_photos(tmp_path / "photos.parquet"))
-    assert [(r.path, r.distance, r.subject, r.viewpoint) for r in table] == [
-        (r.path, r.distance, r.subject, r.viewpoint) for r in found[:2]
+    assert [(r.path, r.bucket, r.subject, r.viewpoint) for r in table] == [
+        (r.path, r.bucket, r.subject, r.viewpoint) for r in found[:2]
     ]
-    assert [r.distance for r in table] == [5, 8]
+    assert [r.bucket for r in table] == [5, 8]
     assert "broken JSON" in found[2].error and "expected an object" in found[3].error
-    assert count_photos(tmp_path / "photos.parquet") == 2
 
 
 def test_where_a_relative_path_is_looked_for(tmp_path, monkeypatch):
