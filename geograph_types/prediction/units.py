@@ -14,7 +14,8 @@ from geograph_types.cli import CommandError
 from geograph_types.prediction import photo_inputs, row_inputs
 from geograph_types.prediction.inputs import Input, open_input
 from geograph_types.prediction.parts import InputBlock, Options, Part
-from geograph_types.rows.sources import cache_folder, local_path
+from geograph_types.rows.addresses import cache_folder
+from geograph_types.rows.sources import local_path
 
 # Rows of Parquet or photos a unit: minutes of work, so that a lost one costs little and Ray's own cost nothing.
 ROWS_A_UNIT, PHOTOS_A_UNIT = 200_000, 2048
