@@ -14,8 +14,14 @@ from transformers.dynamic_module_utils import custom_object_save
 
 try:
     from .decision_geograph import NORMALISED, decide, failed
+
+    # Nothing here uses them: transformers 5.4 copies what an entry file names, and no further.
+    from .degrees_geograph import point_of  # noqa: F401
     from .encoder_geograph import GeographEncoder
+    from .files_geograph import what_is  # noqa: F401
     from .grid_geograph import bucket_for, model_buckets
+    from .names_geograph import TASK  # noqa: F401
+    from .photos_geograph import Photo  # noqa: F401
     from .places_geograph import as_point
     from .row_geograph import (
         EMBEDDING_NAMES,

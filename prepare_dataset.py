@@ -3,8 +3,9 @@
     python prepare_dataset.py --source types_dataset_1.jsonl.gz --output_dir geograph-types
     python prepare_dataset.py --source synthetic:12000 --output_dir geograph-types
 
-Sources: JSONL rows (plain or .gz), published Parquet, a CSV of photos to be embedded on the way, a URL of any of
-them, `-` for standard input, or `synthetic:N[:SEED]`. Bad rows go to `rejected.jsonl` with line and reason.
+Sources: JSONL rows, a JSON array or {"rows": […]}, CSV or TSV with the same columns, anybody's Parquet, a CSV of
+photos to be embedded on the way; also packed (.gz, .bz2, .xz, .zst, .zip); a folder, a glob, an address or a Hub id
+of them; `-` for standard input, or `synthetic:N[:SEED]`. Bad rows go to `rejected.jsonl` with line and reason.
 """
 
 import os
@@ -19,13 +20,14 @@ from names_geograph import EMBEDDING_DIM
 
 def main() -> None:
     (args,) = cli.parse_flags(PrepareArguments, description=__doc__)
-    from geograph_types.dataset.building import build, width_of
+    from geograph_types.dataset.building import build, open_sources, width_of
     from geograph_types.dataset.folder import folder_in_place
 
     output = Path(os.path.abspath(args.output_dir))  # noqa: PTH100 (a link stays one, and is refused)
-    width = width_of(args) or EMBEDDING_DIM
+    parts = open_sources(args)
+    width = width_of(args, parts) or EMBEDDING_DIM
     with folder_in_place(output, args.source) as folder, ParserPool(embedding_dim=width) as pool:
-        built = build(args, folder, pool)
+        built = build(args, folder, pool, parts)
     report(args, output, built)
     if args.push_to_hub:
         from geograph_types.hub.publishing import publish_folder

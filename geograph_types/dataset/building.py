@@ -14,6 +14,8 @@ from geograph_types.dataset.card import load_libraries, write_card
 from geograph_types.dataset.rejections import Rejections
 from geograph_types.dataset.selection import SeenIds, keep_new, select
 from geograph_types.rows.fields import SourceRows
+from geograph_types.rows.parquet import ParquetReader
+from geograph_types.rows.sources import PARQUET, PHOTOS, Source, open_source, public_name
 from geograph_types.rows.splits import split_of_ids
 from geograph_types.rows.workers import ParserPool
 from row_geograph import NORMALISED_BELOW, norms_of
@@ -59,8 +61,8 @@ class Remembered:
         return Contents(tags, split, chosen, np.concatenate(self._norms))
 
 
-def build(args: PrepareArguments, folder: Path, pool: ParserPool) -> Built:
-    """Reads all sources into `folder`.
+def build(args: PrepareArguments, folder: Path, pool: ParserPool, parts: list[Source] | None = None) -> Built:
+    """Reads all sources into `folder`; `parts`: what `open_sources` found, where that was asked already.
 
     Raises:
         CommandError: a source that cannot be read or has no good row, too many bad rows, normalised vectors.
@@ -69,7 +71,8 @@ def build(args: PrepareArguments, folder: Path, pool: ParserPool) -> Built:
 
     # The card's libraries take half a second to load: meanwhile the workers parse.
     threading.Thread(target=load_libraries, daemon=True).start()
-    synthetic = any(map(is_made_up, args.source))
+    parts = open_sources(args) if parts is None else parts
+    synthetic = any(part.is_synthetic for part in parts)
     if synthetic and args.push_to_hub:
         raise CommandError(
             "--push_to_hub: these rows are synthetic; prepare them, then publish.py dataset --allow_synthetic"
@@ -80,7 +83,7 @@ def build(args: PrepareArguments, folder: Path, pool: ParserPool) -> Built:
         progress(unit="row") as bar,
         Rejections(args, folder) as rejections,
     ):
-        for source, block in blocks_of(args, pool):
+        for source, block in blocks_of(args, pool, parts):
             block = keep_new(block, seen, source)
             read = len(block) + len(block.rejected)
             bar.update(read)
@@ -101,49 +104,35 @@ def build(args: PrepareArguments, folder: Path, pool: ParserPool) -> Built:
 def check_norms(args: PrepareArguments, norm: np.ndarray) -> None:
     """Refuses rows most of which look normalised."""
     if np.median(norm) < NORMALISED_BELOW and not args.allow_normalised:
+        where = ", ".join(map(public_name, args.source))
         raise CommandError(
-            f"{', '.join(args.source)}: most vectors look normalised (median length {np.median(norm):.2f}, CLIP's own "
+            f"{where}: most vectors look normalised (median length {np.median(norm):.2f}, CLIP's own "
             "have about 10), and models trained on CLIP's own answer wrongly on them: give the vectors as CLIP makes "
             "them, or say --allow_normalised"
         )
 
 
-def width_of(args: PrepareArguments) -> int | None:
-    """How many numbers a vector has: as told, or as the first Parquet source's own columns say; None: as usual."""
-    from geograph_types.rows.parquet import ParquetReader
-    from geograph_types.rows.sources import local_path
+def open_sources(args: PrepareArguments) -> list[Source]:
+    """Every file of every source, with its kind, in the order in which they are read."""
+    return [part for source in args.source for part in open_source(source, photo_folders=False)]
 
+
+def width_of(args: PrepareArguments, parts: list[Source]) -> int | None:
+    """How many numbers a vector has: as told, or as the first Parquet source's own columns say; None: as usual."""
     if args.embedding_dim is None:
-        for source in args.source:
-            if source.split("?")[0].lower().endswith(".parquet"):
-                return ParquetReader(local_path(source), source).embedding_dim
+        for part in parts:
+            if part.kind == PARQUET:
+                return ParquetReader(part.path, part.name).embedding_dim
     return args.embedding_dim
 
 
-def is_made_up(source: str) -> bool:
-    """Whether a source's rows are synthetic: made here, or Parquet that says so of itself."""
-    from geograph_types.rows.parquet import is_synthetic
-    from geograph_types.rows.sources import local_path
-
-    if source.startswith("synthetic:"):
-        return True
-    return source.split("?")[0].lower().endswith(".parquet") and is_synthetic([local_path(source)])
-
-
-def blocks_of(args: PrepareArguments, pool: ParserPool) -> Iterator[tuple[str, SourceRows]]:
+def blocks_of(args: PrepareArguments, pool: ParserPool, parts: list[Source]) -> Iterator[tuple[str, SourceRows]]:
     """All sources' checked rows, block by block, in order."""
-    from geograph_types.rows.sources import line_blocks, local_path
-
-    for source in args.source:
-        kind = source.split("?")[0].lower()
-        if kind.endswith(".parquet"):
-            from geograph_types.rows.parquet import parquet_blocks
-
-            yield from ((source, block) for block in parquet_blocks(local_path(source), source, args.embedding_dim))
-        elif kind.endswith((".csv", ".csv.gz", ".tsv")):
+    for part in parts:
+        if part.kind == PHOTOS:
             from geograph_types.rows.photo_rows import photo_blocks
 
-            blocks = photo_blocks(local_path(source), source, args.vision_model, args.embedding_dim)
-            yield from ((source, block) for block in blocks)
+            blocks = photo_blocks(part.path, part.name, args.vision_model, args.embedding_dim)
         else:
-            yield from ((source, block) for block in pool.parse(line_blocks(source)))
+            blocks = part.rows(pool.parse, pool.embedding_dim)
+        yield from ((part.name, block) for block in blocks)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from geograph_types.cli import CommandError
 from geograph_types.dataset.arguments import PrepareArguments
+from geograph_types.rows.addresses import public_name
 from geograph_types.rows.fields import Rejected
 
 REJECTED = "rejected.jsonl"
@@ -28,6 +29,7 @@ class Rejections:
 
     def __init__(self, args: PrepareArguments, folder: Path):
         self.args, self.path = args, folder / REJECTED
+        self.sources = ", ".join(map(public_name, args.source))
         self.reasons: Counter[str] = Counter()
         self.read = 0
         self.first: Rejected | None = None
@@ -48,7 +50,7 @@ class Rejections:
         self.read += read
         for bad in rejected:
             if self.args.strict:
-                raise CommandError(f"{bad.source}, line {bad.line}: {bad.reason} (--strict: nothing was written)")
+                raise CommandError(f"{bad} (--strict: nothing was written)")
             self.first = self.first or bad
             self.reasons[kind_of(bad.reason)] += 1
             self._file.write(json.dumps(bad.as_json(), ensure_ascii=False) + "\n")
@@ -60,17 +62,16 @@ class Rejections:
         if self.read >= ENOUGH_TO_JUDGE and bad > allowed * self.read:
             reason, times = self.reasons.most_common(1)[0]
             self.fail(
-                f"{', '.join(self.args.source)}: {bad:,} of {self.read:,} rows are bad ({times:,}: {reason}); is this "
+                f"{self.sources}: {bad:,} of {self.read:,} rows are bad ({times:,}: {reason}); is this "
                 f"the right format? --max_rejected {self.args.max_rejected} allows fewer; {self._example()}"
             )
 
     def nothing_good(self) -> None:
         """Refuses sources without a good row."""
-        where = ", ".join(self.args.source)
-        self.fail(f"{where}: no good row in it; {self._example()}" if self.first else f"{where}: no row in it")
+        self.fail(f"{self.sources}: no good row in it; {self._example()}" if self.first else f"{self.sources}: no row")
 
     def _example(self) -> str:
-        return f"the first: {self.first.source}, line {self.first.line}: {self.first.reason}"
+        return f"the first: {self.first}"
 
     def fail(self, message: str) -> None:
         """Keeps the list beside the output, which is not written, and says where."""

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from geograph_types.files import write_json
+from geograph_types.files import whole_file, write_json
 from geograph_types.hub.model_card import write_card
 from geograph_types.hub.model_folder import save_model_repository
 from geograph_types.hub.run_files import FINISHED, LEARNING_CURVE, OUT_OF_FOLD, RESULTS
 from geograph_types.inference import logits_of, probabilities_of
 from geograph_types.training.calibration import fit_calibration, fold_into_last_layer, tune_thresholds
+from geograph_types.training.checkpoints import STATE, UNFINISHED
 from geograph_types.training.data import TrainingData
 from geograph_types.training.run import Run
 
@@ -26,7 +27,8 @@ def write_results(run: Run, trainer, metric, trained: dict) -> None:
     model = trainer.model.cpu().float().eval()
     if run.validation is not None:
         calibrate(model, run)
-    save_model_repository(model, run.output)
+    scratch = run.output / f".model{UNFINISHED}"
+    save_model_repository(model, scratch)
     figures = {
         name: figures_of(model, data, metric)
         for name, data in (("eval", run.validation), ("test", run.test))
@@ -36,7 +38,10 @@ def write_results(run: Run, trainer, metric, trained: dict) -> None:
         write_json(run.output / RESULTS.format(name), found)
     if best := trainer.state.best_model_checkpoint:  # without this machine's path: the file is published
         trainer.state.best_model_checkpoint = Path(best).name
-    trainer.state.save_to_json(str(run.output / "trainer_state.json"))
+    trainer.state.save_to_json(str(scratch / STATE))
+    for path in scratch.iterdir():  # each file is whole under its own name
+        path.replace(run.output / path.name)
+    scratch.rmdir()
     draw_learning_curve(trainer.state.log_history, run.output / LEARNING_CURVE)
     cleaned = bool((run.train.label_factor != 1).any() or run.arguments.weighting.clean_labels)
     settings = asdict(run.arguments.model) | asdict(run.arguments.labels) | {"clean_labels": cleaned}
@@ -102,7 +107,8 @@ def draw_learning_curve(history: list[dict], path: Path) -> None:
         axes.set_xlabel("epoch")
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=110)
+    with whole_file(path, "wb") as file:
+        figure.savefig(file, dpi=110, format="png")
 
 
 def print_results(output: Path) -> None:

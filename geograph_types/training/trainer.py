@@ -4,6 +4,7 @@ import gc
 import shutil
 from pathlib import Path
 
+import numpy as np
 import torch
 from accelerate.utils import DistributedType
 from safetensors import SafetensorError
@@ -121,6 +122,8 @@ class GeographTrainer(Trainer):
             num_workers=workers,
             pin_memory=self.args.dataloader_pin_memory and self.args.device.type == "cuda",
             prefetch_factor=self.args.dataloader_prefetch_factor if workers else None,
+            multiprocessing_context=self.args.dataloader_multiprocessing_context if workers else None,
+            in_order=self.args.dataloader_in_order,
         )
 
     def evaluation_loop(self, dataloader, *args, **kwargs):
@@ -138,13 +141,9 @@ class GeographTrainer(Trainer):
     def training_step(self, model, inputs, num_items_in_batch=None):
         """Trainer's own; where one process trains without a scaler, accelerate adds nothing to `backward` but looks
         for packages at each of them, which costs as much as a twentieth of the step."""
-        plain = self.accelerator.distributed_type == DistributedType.NO and self.accelerator.scaler is None
-        if (
-            not plain
-            or self.args.n_gpu > 1
-            or num_items_in_batch is None
-            or hasattr(self.optimizer.optimizer, "train")
-        ):
+        alone = self.accelerator.distributed_type == DistributedType.NO and self.args.n_gpu <= 1
+        of_its_own = self.accelerator.scaler is not None or hasattr(self.optimizer.optimizer, "train")
+        if not alone or of_its_own or num_items_in_batch is None or self.args.torch_empty_cache_steps:
             return super().training_step(model, inputs, num_items_in_batch)
         model.train()
         inputs = self._prepare_inputs(inputs)
@@ -236,10 +235,12 @@ def compute_metrics_with(metric, thresholds: list[float] | None = None, classes:
     """An `evaluate` metric → what Trainer calls after each validation; single numbers only."""
 
     def compute(prediction) -> dict[str, float]:
-        probabilities = torch.as_tensor(prediction.predictions).float().sigmoid().numpy()
-        result = metric.compute(
-            predictions=probabilities, references=prediction.label_ids, thresholds=thresholds, classes=classes
+        logits, labels = (  # --eval_do_concat_batches False gives them batch by batch
+            np.concatenate(part) if isinstance(part, list) else part
+            for part in (prediction.predictions, prediction.label_ids)
         )
+        probabilities = torch.as_tensor(logits).float().sigmoid().numpy()
+        result = metric.compute(predictions=probabilities, references=labels, thresholds=thresholds, classes=classes)
         return {name: result[name] for name in ("f1_macro", "f1_micro", "average_precision_macro")}
 
     return compute

@@ -6,18 +6,34 @@ import os
 import torch
 from transformers import TrainingArguments
 
-# Flags of transformers that mean nothing for this model, and why; none of them is ignored.
+# Flags of transformers that could do nothing here, or something else than they say, and why; none is ignored.
 REFUSED = {
-    "label_smoothing_factor": "its formula is for one class a photo, and a photo here may have several types",
+    "label_smoothing_factor": "its formula is for one class a photo, and a photo may have several types",
     "neftune_noise_alpha": "it adds noise to the embeddings of words",
     "use_liger_kernel": "it replaces parts of language models",
+    "liger_kernel_config": "it replaces parts of language models",
+    "use_cache": "it is for language models",
+    "include_num_input_tokens_seen": "photos have no tokens",
     "batch_eval_metrics": "average precision needs all answers at once",
+    "activation_checkpointing": "the model has one hidden layer",
+    "activation_checkpointing_kwargs": "the model has one hidden layer",
+    "gradient_checkpointing": "the model has one hidden layer",
+    "gradient_checkpointing_kwargs": "the model has one hidden layer",
+    "optim_target_modules": "it is for projections of large layers",
+    "deepspeed": "it divides large models; torchrun trains this one in several processes",
+    "fsdp": "it divides large models; torchrun trains this one in several processes",
+    "fsdp_config": "it divides large models; torchrun trains this one in several processes",
+    "parallelism_config": "it divides large models; torchrun trains this one in several processes",
+    "dataloader_persistent_workers": "distances change with each epoch, and such workers would keep the first one's",
+    "hub_token": "a command line is seen by others; log in with `hf auth login`",
+    "hub_revision": "what is pushed goes to the repository's main branch",
+    "hub_always_push": "the model is pushed once, when it is finished",
+    "enable_jit_checkpoint": "a stopped run goes on from the last epoch's checkpoint",
 }
+
+
 # What is known after each validation.
-METRICS = (
-    *("loss", "f1_macro", "f1_micro", "average_precision_macro"),
-    *("eval_loss", "eval_f1_macro", "eval_f1_micro", "eval_average_precision_macro"),
-)
+METRICS = ("loss", "f1_macro", "f1_micro", "average_precision_macro")
 
 
 @dataclasses.dataclass
@@ -62,19 +78,44 @@ class GeographTrainingArguments(TrainingArguments):
             self.use_cpu = (
                 True  # several processes without an accelerator: accelerate would not see that they are a group
             )
+        if "LOCAL_RANK" not in os.environ and "WORLD_SIZE" not in os.environ:
+            self.ddp_backend = None  # it is for several processes
         self._refuse()
         super().__post_init__()
 
     def _refuse(self) -> None:
         """Raises ValueError for a flag that would do nothing here, or something else than it says."""
         for name, reason in REFUSED.items():
-            if getattr(self, name, None):
+            if getattr(self, name, None) not in (None, False, 0, "", "no"):
                 raise ValueError(f"--{name} does not go with this model: {reason}")
+        if _name(self.hub_strategy) not in ("every_save", "end"):
+            raise ValueError("--hub_strategy: the model is pushed once, when it is finished; expected end")
+        if _name(self.train_sampling_strategy) not in ("random", "sequential"):
+            raise ValueError(
+                f"--train_sampling_strategy is random or sequential, got {self.train_sampling_strategy!r}"
+            )
         if self.per_device_train_batch_size < 1 or self.per_device_eval_batch_size < 1:
-            raise ValueError("batch sizes must be at least 1")
-        if self.load_best_model_at_end and self.metric_for_best_model not in METRICS:
-            known = ", ".join(METRICS)
-            raise ValueError(f"--metric_for_best_model must be one of {known}, got {self.metric_for_best_model!r}")
+            raise ValueError("--per_device_train_batch_size and --per_device_eval_batch_size must be at least 1")
+        if self.load_best_model_at_end:
+            known = METRICS[:1] if self.prediction_loss_only else METRICS
+            if (metric := str(self.metric_for_best_model).removeprefix("eval_")) not in known:
+                raise ValueError(f"--metric_for_best_model must be one of {', '.join(known)}, got {metric!r}")
+        self._refuse_missing_reporters()
+
+    def _refuse_missing_reporters(self) -> None:
+        asked = [self.report_to] if isinstance(self.report_to, str) else self.report_to or []
+        if set(asked) <= {"none"}:
+            return
+        from transformers.integrations.integration_utils import (
+            INTEGRATION_TO_CALLBACK,
+            get_available_reporting_integrations,
+        )
+
+        there = {"none", "all", *get_available_reporting_integrations()}
+        for name in asked:
+            if name not in there:
+                what = "pip install it" if name in INTEGRATION_TO_CALLBACK else "no such reporter"
+                raise ValueError(f"--report_to {name}: not installed here; {what}, or say none")
 
 
 def _name(strategy) -> str:
