@@ -131,7 +131,7 @@ def predict(args: PredictArguments, asked: Any, model: Any) -> tuple[int, int]:
     if args.engine == "ray":
         from geograph_types.prediction.ray_engine import Settings, answer_with_ray
 
-        return answer_with_ray(asked, Settings.of(predictor, asked, options, args), identity, args.ray_address)
+        return answer_with_ray(model, Settings.of(predictor, asked, options, args), identity, args.ray_address)
     with AnswerFile(
         outputs.shard_name(args.output, asked.shard), asked.key, model.config.classes, identity,
         embeddings=args.write_embeddings, byte_order_mark=args.excel,

@@ -18,10 +18,10 @@ import orjson
 import pyarrow as pa
 
 from geograph_types.cli import CommandError
-from geograph_types.rows.published import CONFIGS
 from geograph_types.prediction import photo_inputs, row_inputs
 from geograph_types.prediction.parts import InputBlock, Options, Part
 from geograph_types.rows.photo_tables import csv_delimiter, heading_of, table_kind
+from geograph_types.rows.published import CONFIGS
 from geograph_types.rows.sources import SPLITS, is_url, line_blocks, local_path
 
 EMBEDDING_NAMES = {"embedding", "embeddings"}

@@ -5,6 +5,7 @@ another. Each is written under its own name when it is whole, so a run that was 
 """
 
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -19,6 +20,8 @@ from geograph_types.prediction.parts import Options
 from geograph_types.prediction.units import Unit, divide
 
 MANIFEST = "manifest.json"
+# The model's files lie in the output while a run lasts: machines that are started anew find them where all can read.
+MODEL = ".model"
 ROW_GROUP = 65536
 # What travels to the machines of a cluster: the project as it is here.
 CODE = ("*_geograph.py", "config.json", "requirements.txt", "model_card.md", "dataset_card.md")
@@ -28,12 +31,12 @@ CODE = ("*_geograph.py", "config.json", "requirements.txt", "model_card.md", "da
 class Settings:
     """What every actor needs besides its units."""
 
-    model: dict[str, bytes]  # the model folder's files: machines need not share it
     output: str
-    key: str
-    size: int
-    options: Options
-    predictor: dict[str, Any]  # threshold, batch_size, keep_embeddings
+    units: tuple[Unit, ...] = ()
+    key: str = "gridimage_id"
+    size: int = 4096
+    options: Options | None = None
+    predictor: dict[str, Any] | None = None  # threshold, batch_size, keep_embeddings
     tower: dict[str, Any] | None = None  # what `load_tower` takes; None: rows with ready vectors
     device: str | None = None
     threads: int = 1
@@ -46,17 +49,21 @@ class Settings:
             names = ("vision_model", "dtype", "site_thumbnail", "allow_urls")
             tower = {name: getattr(args, name) for name in names}
         own = {name: getattr(predictor, name) for name in ("threshold", "batch_size", "keep_embeddings")}
-        model = files_of(predictor.model)
-        return cls(model, args.output, asked.key, predictor.batch_size, options, own, tower, args.device)
+        units = tuple(divide(asked, predictor.batch_size))
+        return cls(args.output, units, asked.key, predictor.batch_size, options, own, tower, args.device)
 
 
-def files_of(model: Any) -> dict[str, bytes]:
-    """A model as the files of its folder, small enough to be sent to every machine."""
+def send_model(model: Any, output: str) -> None:
+    """Puts a model's files into the output."""
     from geograph_types.hub.model_folder import save_model_repository
 
-    with tempfile.TemporaryDirectory(prefix="geograph-model-") as folder:
-        save_model_repository(model, folder)
-        return {path.name: path.read_bytes() for path in Path(folder).iterdir() if path.is_file()}
+    system, folder = file_system(output)
+    with tempfile.TemporaryDirectory(prefix="geograph-model-") as here:
+        save_model_repository(model, here)
+        system.makedirs(f"{folder}/{MODEL}", exist_ok=True)
+        for path in Path(here).iterdir():
+            if path.is_file():
+                put(path, f"{output}/{MODEL}", path.name)
 
 
 class Answerer:
@@ -70,19 +77,19 @@ class Answerer:
 
         torch.set_num_threads(settings.threads)
         self.settings = settings
+        system, output = file_system(settings.output)
         with tempfile.TemporaryDirectory(prefix="geograph-ray-") as folder:
-            for name, data in settings.model.items():
-                (Path(folder) / name).write_bytes(data)
+            for path in system.ls(f"{output}/{MODEL}", detail=False):
+                system.get_file(path, f"{folder}/{Path(path).name}")
             model = load_model(folder, None, settings.device)
         self.predictor = Predictor(model, **settings.predictor)
         if settings.tower is not None:
             self.predictor.tower = load_tower(model, **settings.tower)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, int]:
-        unit: Unit = row["item"]
+        unit = self.settings.units[row["number"]]
         rows = errors = 0
-        writer = PartWriter(self.settings, unit)
-        with writer as write:
+        with PartWriter(self.settings, unit) as write:
             for block in unit.blocks(self.settings.size, self.settings.options):
                 answers = self.predictor.answers(block)
                 write(answers, unit.first_row + rows)
@@ -151,21 +158,22 @@ def put(path: Path, output: str, name: str) -> None:
 
 
 def answer_with_ray(
-    asked: Input, settings: Settings, identity: dict[str, Any], ray_address: str | None = None
+    model: Any, settings: Settings, identity: dict[str, Any], ray_address: str | None = None
 ) -> tuple[int, int]:
-    """Answers the whole input into the folder `settings.output`; returns the rows and how many of them have errors.
+    """Answers all units into the folder `settings.output`; returns the rows and how many of them have errors.
 
     Raises:
         CommandError: no cluster at the address, an output of something else, a part that did not come.
     """
-    units = divide(asked, settings.size)
+    units = settings.units
     done = begin(settings.output, identity, units)
     waiting = [unit for unit in units if unit.number not in done]
     counts = {**done}
     if done:
         say(f"{settings.output}: going on, {len(done)} of {len(units)} parts are there")
     if waiting:
-        with progress(total=sum(max(unit.rows, 0) for unit in units), unit=asked.unit) as bar:
+        send_model(model, settings.output)
+        with progress(total=sum(unit.rows for unit in units), unit="row") as bar:
             bar.update(sum(found["rows"] for found in done.values()))
             for found in _dealt(waiting, settings, ray_address):
                 counts[found["number"]] = {"rows": found["rows"], "errors": found["errors"]}
@@ -178,6 +186,9 @@ def answer_with_ray(
             "give a shared folder, or an address such as s3://BUCKET/answers"
         )
     note(settings.output, identity, counts, len(units))
+    system, folder = file_system(settings.output)
+    if system.exists(f"{folder}/{MODEL}"):
+        system.rm(f"{folder}/{MODEL}", recursive=True)
     return sum(c["rows"] for c in counts.values()), sum(c["errors"] for c in counts.values())
 
 
@@ -188,14 +199,14 @@ def _dealt(units: list[Unit], settings: Settings, ray_address: str | None):
     # Reading needs a CPU that no actor holds, or Ray waits for ever.
     workers = max(1, min(gpus or cpus - 1, len(units)))
     try:
-        rows = ray.data.from_items(units, override_num_blocks=len(units)).map(
+        # An actor that died is started again, and its unit dealt anew: Ray Data's own default.
+        numbers = [{"number": unit.number} for unit in units]
+        rows = ray.data.from_items(numbers, override_num_blocks=len(units)).map(
             Answerer,
             fn_constructor_args=(settings,),
             compute=ray.data.ActorPoolStrategy(size=workers),
             num_cpus=0 if gpus else 1,
             num_gpus=1 if gpus else 0,
-            max_restarts=-1,
-            max_task_retries=-1,
         )
         yield from rows.iter_rows()
     except ray.exceptions.RayError as error:
@@ -234,6 +245,7 @@ def start(ray_address: str | None) -> Any:
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         where = f"--ray_address {ray_address}" if ray_address else "Ray on this machine"
         raise CommandError(f"{where}: {str(error).splitlines()[0]}") from None
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
@@ -251,7 +263,7 @@ def staged_code() -> Path:
     return folder
 
 
-def begin(output: str, identity: dict[str, Any], units: list[Unit]) -> dict[int, dict[str, int]]:
+def begin(output: str, identity: dict[str, Any], units: tuple[Unit, ...]) -> dict[int, dict[str, int]]:
     """Makes the folder, or looks at what an earlier run left: number → counts of the parts that are whole and wanted.
 
     Raises:
