@@ -5,7 +5,7 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 DEMO := demo
 
-.PHONY: install browser php test fix demo app lowest fuzz kills bench
+.PHONY: install browser php test fix demo app lowest fuzz kills bench official
 
 install: $(VENV)/.installed
 
@@ -21,6 +21,9 @@ browser:
 	@command -v chromedriver >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
 		&& apt-get update -qq && apt-get install -y -qq chromium chromium-driver >/dev/null; } \
 		|| echo "no chromium here: the tests of the page in a browser will be skipped"
+	@test -f $(VENV)/axe/node_modules/axe-core/axe.min.js \
+		|| npm install --silent --no-fund --no-audit --prefix $(VENV)/axe axe-core@4.14.1 2>/dev/null \
+		|| echo "no npm here: the page is not checked by axe-core"
 
 # The exported weights are read by PHP itself, as the site does; without it that test skips and says so.
 php:
@@ -57,6 +60,10 @@ demo: install
 	$(PY) evaluate_model.py --model $(DEMO)/geograph-type-classifier --dataset $(DEMO)/geograph-types \
 		--dataset_config small --split test --output_dir $(DEMO)/report --update_card
 	$(PY) examples/first_answer.py $(DEMO)
+
+# The official results from the public rows; OFFICIAL_ROWS and OFFICIAL_WEIGHTS name others. Nothing is pushed.
+official: install
+	$(PY) -m geograph_types.official
 
 app: install
 	@test -f $(DEMO)/geograph-type-classifier/model.safetensors || $(MAKE) demo

@@ -27,6 +27,7 @@ BELOW = {
     "prediction": {"rows", "hub", "dataset"},
     "labelling": {"rows", "hub", "prediction"},
     "export": {"rows", "hub"},
+    "official": {"rows"},
     "search": {"rows", "hub", "dataset", "prediction", "training"},
     "space": {"rows", "hub", "prediction"},
 }

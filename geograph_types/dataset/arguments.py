@@ -11,6 +11,10 @@ class PrepareArguments:
     medium: int = field(default=120_000, metadata={"help": "rows of the config medium"})
     strict: bool = field(default=False, metadata={"help": "stop at the first bad row and leave nothing"})
     max_rejected: float = field(default=0.1, metadata={"help": "the share of bad rows above which it is an error"})
+    corrections: list[str] = field(
+        default_factory=list,
+        metadata={"help": "CSVs of gridimage_id, tag, answer (yes, no), as find_photos.py's page makes", "nargs": "+"},
+    )
     embedding_dim: int | None = field(
         default=None, metadata={"help": "numbers a vector; default: those of the source or of the tower, else 512"}
     )

@@ -11,6 +11,7 @@ import numpy as np
 from geograph_types.cli import CommandError, progress
 from geograph_types.dataset.arguments import PrepareArguments
 from geograph_types.dataset.card import load_libraries, write_card
+from geograph_types.dataset.corrections import read_corrections
 from geograph_types.dataset.rejections import Rejections
 from geograph_types.dataset.selection import SeenIds, keep_new, select
 from geograph_types.rows.fields import SourceRows
@@ -37,6 +38,7 @@ class Contents:
     split: np.ndarray  # int8 [N]
     chosen: dict[str, np.ndarray]  # config → bool [N]
     norm: np.ndarray  # float32 [N], the lengths of the vectors
+    corrected: str = ""  # what people's corrections changed
 
 
 class Remembered:
@@ -78,6 +80,7 @@ def build(args: PrepareArguments, folder: Path, pool: ParserPool, parts: list[So
             "--push_to_hub: these rows are synthetic; prepare them, then publish.py dataset --allow_synthetic"
         )
     seen, remembered = SeenIds(), Remembered()
+    corrections = read_corrections(args.corrections) if args.corrections else None
     with (
         DatasetWriter(folder, synthetic) as writer,
         progress(unit="row") as bar,
@@ -85,6 +88,8 @@ def build(args: PrepareArguments, folder: Path, pool: ParserPool, parts: list[So
     ):
         for source, block in blocks_of(args, pool, parts):
             block = keep_new(block, seen, source)
+            if corrections:
+                block = corrections.apply(block, source)
             read = len(block) + len(block.rejected)
             bar.update(read)
             rejections.note(block.rejected, read)
@@ -96,6 +101,7 @@ def build(args: PrepareArguments, folder: Path, pool: ParserPool, parts: list[So
         if not remembered:
             rejections.nothing_good()
         contents = remembered.contents(args.small, args.medium)
+        contents.corrected = corrections.described() if corrections else ""
         check_norms(args, contents.norm)
         writer.finish(contents.split, contents.chosen)
     return Built(write_card(folder, args.source, contents, rejections.reasons, writer), rejections.reasons)

@@ -51,6 +51,7 @@ def write_card(folder: Path, sources: list[str], contents, rejected: Counter, wr
         "tags_table": _tags_table(contents.tags, contents.split, contents.chosen),
         "sources": _sources(sources),
         "rejected": _rejected(rejected),
+        "corrected": contents.corrected,
     }
     with whole_file(folder / "README.md") as file:
         file.write(fill_card(TEMPLATE, values))

@@ -27,6 +27,9 @@ def names_on_the_hub(card: str, repo_id: str, repo_type: str) -> str:
     # The pipeline's task is called geograph-types, too, and stays.
     body = re.sub(rf'(load_dataset\(\s*)"{DATASET_NAME}"', rf'\1"{dataset}"', body)
     body = re.sub(rf'((?:from_pretrained\(|model=)\s*)"{MODEL_NAME}"', rf'\1"{model}"', body)
+    if repo_type == "space":
+        host = re.sub(r"[^a-z0-9]+", "-", repo_id.lower()).strip("-")
+        body = body.replace('"USER/SPACE"', f'"{repo_id}"').replace("USER-SPACE.hf.space", f"{host}.hf.space")
     return head + fence + body
 
 

@@ -69,7 +69,7 @@ def read_rows(rows: list[Any], prefix: str, dim: int) -> Handed:
         photo = None
         if vector := row.get("embeddings"):
             try:
-                handed.embedding[i] = parse_embedding(vector, dim)
+                handed.embedding[i] = _vector(vector, dim)
             except ValueError:
                 handed.failed[i] = True
         elif isinstance(row.get("fullpath"), str) and row["fullpath"]:
@@ -118,26 +118,20 @@ def scores_of(model, handed: Handed, score: str = "probability") -> np.ndarray:
 
 def labels_of(handed: Handed, scores: np.ndarray, classes: list[str], threshold: float) -> list[dict[str, Any]]:
     """The list of labels: each class above the threshold; "None" where none is, "Failed" where it cannot be done."""
-    entries: list[dict[str, Any]] = []
-    above = scores > threshold
-    above[handed.failed] = False
-    places, columns = np.nonzero(above)
-    values = scores[places, columns].tolist()
-    found = [
-        (int(place), classes[column], value) for place, column, value in zip(places, columns, values, strict=True)
+    none, failed = len(classes), len(classes) + 1
+    names, identity = [*classes, NONE, FAILED], handed.image_id
+    given = np.zeros((len(handed), len(names)), bool)
+    given[:, :none] = (scores > threshold) & ~handed.failed[:, None]
+    given[:, failed] = handed.failed
+    given[:, none] = ~given.any(axis=1)
+    places, columns = np.nonzero(given)
+    values = np.concatenate([scores, np.zeros((len(handed), 2), np.float32)], axis=1)[places, columns].tolist()
+    entries = [
+        {"image_id": identity[place], "label": names[column], "score": value}
+        for place, column, value in zip(places.tolist(), columns.tolist(), values, strict=True)
     ]
-    position = 0
-    failed = handed.failed.tolist()
-    for place, image_id in enumerate(handed.image_id):
-        begin = position
-        while position < len(found) and found[position][0] == place:
-            _, label, value = found[position]
-            entries.append({"image_id": image_id, "label": label, "score": value})
-            position += 1
-        if failed[place]:
-            entries.append({"image_id": image_id, "label": FAILED, "score": FAILED_SCORE})
-        elif begin == position:
-            entries.append({"image_id": image_id, "label": NONE, "score": 0.0})
+    for i in np.flatnonzero(columns == failed):
+        entries[i]["score"] = FAILED_SCORE
     return entries
 
 

@@ -37,8 +37,9 @@ READY, SENDING, TAKEN, DOUBTFUL = "ready", "sending", "taken", "doubtful"
 TABLES = """
 CREATE TABLE IF NOT EXISTS about (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS lists (
-    number INTEGER PRIMARY KEY, kind TEXT, state TEXT, photos INTEGER, body BLOB, changed REAL,
-    status INTEGER, answer TEXT, logged INTEGER DEFAULT 0);
+    number INTEGER PRIMARY KEY, kind TEXT, state TEXT, photos INTEGER, changed REAL, status INTEGER, answer TEXT,
+    logged INTEGER DEFAULT 0);
+CREATE TABLE IF NOT EXISTS bodies (number INTEGER PRIMARY KEY, body BLOB);
 CREATE INDEX IF NOT EXISTS open_lists ON lists (state) WHERE state <> 'taken';
 CREATE TABLE IF NOT EXISTS photos (image_id INTEGER PRIMARY KEY, number INTEGER);
 """
@@ -115,9 +116,10 @@ class Journal:
         with self._lock, self._base:
             self._base.execute("BEGIN")
             number = self._base.execute(
-                "INSERT INTO lists (kind, state, photos, body, changed) VALUES (?, ?, ?, ?, ?)",
-                (kind, READY, len(image_ids), body, time.time()),
+                "INSERT INTO lists (kind, state, photos, changed) VALUES (?, ?, ?, ?)",
+                (kind, READY, len(image_ids), time.time()),
             ).lastrowid
+            self._base.execute("INSERT INTO bodies VALUES (?, ?)", (number, body))
             if kind == LABELS:
                 photos = [(image_id, number) for image_id in image_ids]
                 self._base.executemany("INSERT OR REPLACE INTO photos VALUES (?, ?)", photos)
@@ -167,7 +169,9 @@ class Journal:
     def get(self, number: int) -> PostedList:
         with self._lock:
             row = self._base.execute(
-                "SELECT number, kind, state, photos, body, status, answer FROM lists WHERE number = ?", (number,)
+                "SELECT number, kind, state, photos, body, status, answer FROM lists LEFT JOIN bodies USING (number) "
+                "WHERE number = ?",
+                (number,),
             ).fetchone()
         return PostedList(*row)
 
@@ -186,7 +190,8 @@ class Journal:
 
     def replace(self, number: int, body: bytes) -> None:
         """Other contents for a list, which is to be posted then."""
-        self._execute("UPDATE lists SET body = ?, state = ? WHERE number = ?", (body, READY, number))
+        self._execute("UPDATE bodies SET body = ? WHERE number = ?", (body, number))
+        self._execute("UPDATE lists SET state = ? WHERE number = ?", (READY, number))
 
     def unlogged(self) -> Iterator[PostedList]:
         """Lists whose present state the log does not show yet, oldest first; ready ones only if they were tried."""
@@ -200,8 +205,8 @@ class Journal:
 
     def logged(self, number: int) -> None:
         """The log shows it; of what was taken the journal keeps the photos' numbers only."""
-        with self._lock:
-            self._base.execute(
-                "UPDATE lists SET logged = 1, body = CASE state WHEN 'taken' THEN NULL ELSE body END WHERE number = ?",
-                (number,),
-            )
+        with self._lock, self._base:
+            self._base.execute("BEGIN")
+            self._base.execute("UPDATE lists SET logged = 1 WHERE number = ?", (number,))
+            taken = "DELETE FROM bodies WHERE number IN (SELECT number FROM lists WHERE number = ? AND state = ?)"
+            self._base.execute(taken, (number, TAKEN))

@@ -217,7 +217,9 @@ def redirects() -> urllib3.Retry:
 
 def read_at_most(response: urllib3.BaseHTTPResponse, limit: int) -> bytes | None:
     """All that a streamed answer holds; None, and the connection closed, where that is more than `limit` bytes."""
-    data = response.read(limit + 1, decode_content=True)
+    told = response.headers.get("Content-Length", "")
+    plain = told.isdigit() and int(told) <= limit and "Content-Encoding" not in response.headers
+    data = response.read() if plain else response.read(limit + 1, decode_content=True)  # the first copies less
     if len(data) > limit:
         response.close()
         return None

@@ -17,7 +17,7 @@ def blocks(part: Part, size: int, skip: int, options: Options, shard: tuple[int,
     if part.kind == "folder":
         records = iterate_folder(part.source, options.subject)
     else:
-        records = iterate_table(part.source, options.subject, options.allow_urls)
+        records = iterate_table(part.opened, options.subject, options.allow_urls)
     index, count = shard
     records = islice(islice(records, index, None, count), skip * size, None)
     while chunk := list(islice(records, size)):
@@ -25,8 +25,9 @@ def blocks(part: Part, size: int, skip: int, options: Options, shard: tuple[int,
 
 
 def count(part: Part) -> int:
-    """Photos of a table."""
-    return sum(1 for _ in iterate_table(part.source, places=False))
+    """Photos of a folder or a table."""
+    records = iterate_folder(part.source) if part.kind == "folder" else iterate_table(part.opened, places=False)
+    return sum(1 for _ in records)
 
 
 def _block(records: list[PhotoRecord]) -> InputBlock:

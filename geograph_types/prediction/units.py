@@ -15,7 +15,7 @@ from geograph_types.prediction import photo_inputs, row_inputs
 from geograph_types.prediction.inputs import Input, open_input
 from geograph_types.prediction.parts import InputBlock, Options, Part
 from geograph_types.rows.addresses import cache_folder
-from geograph_types.rows.sources import local_path
+from geograph_types.rows.sources import local_path, open_source
 
 # Rows of Parquet or photos a unit: minutes of work, so that a lost one costs little and Ray's own cost nothing.
 ROWS_A_UNIT, PHOTOS_A_UNIT = 200_000, 2048
@@ -43,7 +43,7 @@ class Unit:
 
     def blocks(self, size: int, options: Options) -> Iterator[InputBlock]:
         """Its rows, block by block; the same as the whole input's at that place."""
-        part = replace(self.part, source=local_copy(self.part.name)) if is_remote(self.part.name) else self.part
+        part = reopened(self.part)
         if part.kind == "jsonl" and self.stop >= 0:
             line = self.first_line
             for data in whole_lines(Path(part.source), self.start, self.stop):
@@ -55,6 +55,13 @@ class Unit:
         else:
             found = row_inputs.blocks(part, size, self.start, options)
         yield from islice(found, None if self.stop < 0 else self.stop - self.start)
+
+
+def reopened(part: Part) -> Part:
+    """The same source on the machine where this runs: an address is fetched once on each."""
+    source = local_copy(part.name) if is_remote(part.name) else part.source
+    opened = None if part.kind == "folder" else next(iter(open_source(source)))
+    return replace(part, source=source, opened=opened)
 
 
 def is_remote(name: str) -> bool:
@@ -149,7 +156,7 @@ def divide(asked: Input, size: int) -> list[Unit]:
     for part in asked.parts:
         for start, stop, rows, line in _runs(part, size):
             if rows:
-                units.append(Unit(len(units), part, start, stop, row, line, rows))
+                units.append(Unit(len(units), replace(part, opened=None), start, stop, row, line, rows))
             row += rows
     return units
 
@@ -159,7 +166,7 @@ def _runs(part: Part, size: int) -> Iterator[tuple[int, int, int, int]]:
     if part.kind == "parquet":
         yield from _runs_of_parquet(part, size)
     elif part.of_photos:
-        total = part.total if part.kind == "folder" else photo_inputs.count(part)
+        total = photo_inputs.count(part) if part.total is None else part.total
         for start in range(0, total, blocks_a_unit := max(PHOTOS_A_UNIT // size, 1) * size):
             stop = min(start + blocks_a_unit, total)
             yield start // size, -(-stop // size), stop - start, 1

@@ -5,22 +5,29 @@ What belongs to it is read from the imports themselves, so that no list can fall
 
 import ast
 import importlib.metadata
+import json
 import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from geograph_types.cli import CommandError
 from geograph_types.files import ROOT, resource
 from geograph_types.hub.cards import fill_card
 from geograph_types.hub.model_folder import TRAVELLING_FILES
+from geograph_types.space.uploads import QUEUE_SIZE
+from names_geograph import VISION_MODEL, VISION_MODEL_REVISION
 
 PROGRAM = "app.py"
 # Where the model that travels with the Space lies, beside `app.py`.
 MODEL_FOLDER = "model"
 MODEL_FILES = ("config.json", "model.safetensors", *TRAVELLING_FILES)
-# Pictures and examples.
-ASSETS = "geograph_types/space/examples"
+# What the page is made of besides code.
+ASSETS = "geograph_types/space"
+ASSET_FILES = ("*.css", "*.js", "examples/*")
+# Of the official tower, at its commit.
+TOWER_FILES = ("config.json", "preprocessor_config.json", "pytorch_model.bin")
 # The Space's own `sdk_version` installs it.
 FROM_THE_SDK = "gradio"
 
@@ -36,11 +43,15 @@ def build_space_folder(folder: Path, *, model_dir: str | None = None, model_id: 
         target = folder / module.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(module, target)
-    shutil.copytree(ROOT / ASSETS, folder / ASSETS)
+    for pattern in ASSET_FILES:
+        for asset in sorted((ROOT / ASSETS).glob(pattern)):
+            target = folder / ASSETS / asset.relative_to(ROOT / ASSETS)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(asset, target)
     (folder / "requirements.txt").write_text("\n".join(requirements(modules)) + "\n", encoding="utf-8")
     if model_dir is not None:
         _copy_model(Path(model_dir), folder / MODEL_FOLDER)
-    card = fill_card(Path(__file__).with_name("space_card.md"), space_values(model_id))
+    card = fill_card(Path(__file__).with_name("space_card.md"), space_values(model_dir, model_id))
     (folder / "README.md").write_text(card, encoding="utf-8")
 
 
@@ -54,7 +65,7 @@ def _copy_model(source: Path, target: Path) -> None:
         shutil.copy(source / name, target / name)
 
 
-def space_values(model_id: str | None) -> dict[str, str]:
+def space_values(model_dir: str | None, model_id: str | None) -> dict[str, Any]:
     """What the card's template asks for."""
     import platform
 
@@ -62,7 +73,27 @@ def space_values(model_id: str | None) -> dict[str, str]:
         "sdk_version": importlib.metadata.version("gradio"),
         "python_version": ".".join(platform.python_version_tuple()[:2]),
         "model_id": model_id or "",
+        "license": _license(model_dir) or "apache-2.0",
+        "preload": [*([model_id] if model_id else []), *_tower(model_dir)],
+        "queue_size": QUEUE_SIZE,
     }
+
+
+def _license(model_dir: str | None) -> str | None:
+    """The licence that a model folder's card names: that of the weights which travel with the Space."""
+    from huggingface_hub import metadata_load
+
+    card = Path(model_dir, "README.md") if model_dir else None
+    return (metadata_load(card) or {}).get("license") if card and card.is_file() else None
+
+
+def _tower(model_dir: str | None) -> list[str]:
+    """What is fetched while the Space is built, so that no visitor waits for the vision tower."""
+    config = json.loads(Path(model_dir, "config.json").read_text(encoding="utf-8")) if model_dir else {}
+    name = config.get("vision_model") or VISION_MODEL
+    if name == VISION_MODEL:
+        return [f"{name} {','.join(TOWER_FILES)} {config.get('vision_model_revision') or VISION_MODEL_REVISION}"]
+    return [name] if re.fullmatch(r"[\w.-]+/[\w.-]+", name) else []
 
 
 def local_modules(program: Path) -> list[Path]:

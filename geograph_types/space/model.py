@@ -1,167 +1,118 @@
-"""What the Space asks of the model: one photo or embedding with its places, or many; nothing is fetched or kept."""
+"""What the Space asks of the model: every answer is the pipeline's, the one that users get elsewhere."""
 
-import base64
-import io
-import json
-from dataclasses import dataclass, field
-from pathlib import Path
+import re
+import threading
+import time
+from collections import OrderedDict
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
-import torch
 
-from decision_geograph import decide, failed
-from grid_geograph import GridPoint, bucket_of, distance_between, format_grid_ref
-from places_geograph import as_point
+from geograph_types.hub.models import load_pipeline
+from geograph_types.space.asking import Mistake, Question, metres_of
+from names_geograph import NUM_DISTANCE_BUCKETS
+from photos_geograph import reason_of
 
-MAX_PHOTOS = 50
-MAX_ROW_CHARACTERS = 20_000
-THUMBNAIL = 112  # pixels
-
-
-@dataclass
-class Question:
-    """One photo's embedding and what is known of its place."""
-
-    embedding: np.ndarray
-    bucket: int
-    subject: GridPoint | None = None
-    viewpoint: GridPoint | None = None
-    which: dict[str, Any] = field(default_factory=dict)
+# Vectors of photos that were just looked at: another distance for the same photo needs no second look.
+REMEMBERED = 64
+# Seconds that a visitor waits for the vision tower, and between two tries to fetch it.
+PATIENCE, BETWEEN_TRIES = 8, 30
+FETCHING = "The part that looks at photos is still being fetched. Please try again in a minute."
+UNREACHABLE = "The part that looks at photos cannot be fetched just now. Please try again in a few minutes."
 
 
 class SpaceModel:
-    """A classifier behind the page. The vision tower is loaded at the first photo."""
+    """A classifier behind the page. Its vision tower is loaded in the background, from the first moment on."""
 
     def __init__(self, name: str, vision_model: str | None = None):
-        from transformers import pipeline
-
-        self.pipeline = pipeline("geograph-types", model=name, trust_remote_code=True, vision_model=vision_model)
-        self.model = self.pipeline.model
-        self.config = self.model.config
+        self.pipeline = load_pipeline(name, vision_model=vision_model)
+        self.config = self.pipeline.model.config
         self.classes = list(self.config.classes)
         self.thresholds = dict(zip(self.classes, self.config.thresholds, strict=True))
+        self._remembered: OrderedDict[bytes, tuple[np.ndarray, str | None]] = OrderedDict()
+        self._tower = _Tower(self.pipeline)
 
-    def photo(self, path: str, distance: str, subject: str, viewpoint: str) -> Question:
-        """An uploaded photo → its question.
-
-        Raises:
-            ValueError: a photo or a place that cannot be used. OSError: no vision tower.
-        """
-        places = read_places(distance, subject, viewpoint)
-        # Bytes rather than the name: a name could be an address, and addresses are not fetched here.
-        embedding = self.pipeline.encoder.encode_one(Path(path).read_bytes())
-        return Question(embedding, *places)
-
-    def row(self, text: str, distance: str = "", subject: str = "", viewpoint: str = "") -> Question:
-        """A source row as JSON → its question; the row's own distance and places go before those given beside it.
+    def look_at(self, question: Question, name: str = "This file") -> None:
+        """Fills in the photo's vector.
 
         Raises:
-            ValueError: not a source row.
+            Mistake: not a photo, or no vision tower yet.
         """
-        if len(text) > MAX_ROW_CHARACTERS:
-            raise ValueError(f"a row has at most {MAX_ROW_CHARACTERS:,} characters, this text has {len(text):,}")
+        key = sha256(question.photo).digest()
+        if key not in self._remembered:
+            self._remembered[key] = self._encode(question.photo, name)
+            while len(self._remembered) > REMEMBERED:
+                self._remembered.popitem(last=False)
+        self._remembered.move_to_end(key)
+        question.embedding, note = self._remembered[key]
+        question.notes = [*([note] if note else []), *question.notes]
+
+    def _encode(self, photo: bytes, name: str) -> tuple[np.ndarray, str | None]:
+        encoder = self._tower.encoder()
         try:
-            row = json.loads(text)
+            return encoder.encode_one_with_note(photo)
         except ValueError as error:
-            raise ValueError(f"not JSON: {error}; paste one row of a source file") from None
-        if not isinstance(row, dict) or "embeddings" not in row:
-            raise ValueError('expected one row as a JSON object with "embeddings" (base64)')
-        from row_geograph import parse_embedding
+            raise Mistake("photo", f"{name} cannot be used: {for_visitors(reason_of(error))}.") from None
 
-        embedding = np.frombuffer(parse_embedding(row["embeddings"]), "<f4").copy()
-        if not np.isfinite(embedding).all():
-            raise ValueError("embeddings hold NaN or infinity")
-        given = row.get("distance", distance)
-        given = "0" if given is None or ("distance" in row and given == "") else str(given)
-        which = {"gridimage_id": row["gridimage_id"]} if isinstance(row.get("gridimage_id"), int) else {}
-        there, here = str(row.get("subject", subject) or ""), str(row.get("viewpoint", viewpoint) or "")
-        return Question(embedding, *read_places(given, there, here), which)
+    def prediction(self, question: Question) -> dict[str, Any]:
+        """The contract's prediction; what contradicts itself is added to its note."""
+        answer = {**question.which, **self.pipeline(question.item())}
+        return with_notes(answer, question)
 
-    @torch.inference_mode()
-    def table(self, question: Question) -> list[list[float]]:
-        """Probabilities [23][7]: the same photo at every distance."""
-        buckets = torch.arange(self.config.num_distance_buckets)
-        embedding = torch.from_numpy(question.embedding).to(self.model.device).expand(len(buckets), -1)
-        return self.model(embedding, buckets.to(self.model.device)).logits.float().sigmoid().cpu().tolist()
+    def at_every_distance(self, question: Question) -> list[dict[str, Any]]:
+        """Predictions [23]: the same photo and points at every distance."""
+        items = [question.item(metres_of(bucket)) for bucket in range(NUM_DISTANCE_BUCKETS)]
+        return self.pipeline(items, batch_size=NUM_DISTANCE_BUCKETS)
 
-    def prediction(self, question: Question, table: list[list[float]], bucket: int | None = None) -> dict[str, Any]:
-        """The contract's prediction at a distance: the question's own, or another bucket."""
-        row = table[question.bucket if bucket is None else bucket]
-        answer = decide(row, self.config.thresholds, self.classes, question.subject, question.viewpoint)
-        return {**question.which, **answer}
 
-    def many(self, paths: list[str]) -> tuple[list[dict[str, Any]], list[str | None]]:
-        """Uploaded photos → their predictions and thumbnails (data URLs), in order; each with its own error.
+class _Tower:
+    """The pipeline's vision tower, loaded in the background, and again after a failure."""
 
-        A viewpoint in the photo's GPS tag changes nothing without a subject, so none is read.
+    def __init__(self, pipeline: Any):
+        self._pipeline, self._lock = pipeline, threading.Lock()
+        self._done, self._failed_at = threading.Event(), 0.0
+        self._begin()
+
+    def _begin(self) -> None:
+        self._done.clear()
+        threading.Thread(target=self._load, daemon=True, name="geograph-tower").start()
+
+    def _load(self) -> None:
+        import logging
+
+        try:
+            _ = self._pipeline.encoder
+            self._failed_at = 0.0
+        except Exception as error:  # whatever it is: the owner reads it in the log, visitors get a sentence
+            self._failed_at = time.monotonic()
+            logging.getLogger("geograph.space").warning("%s", " ".join(str(error).split()))
+        self._done.set()
+
+    def encoder(self) -> Any:
+        """The encoder.
 
         Raises:
-            ValueError: too many. OSError: no vision tower.
+            Mistake: it is not there yet, in a visitor's words.
         """
-        if len(paths) > MAX_PHOTOS:
-            raise ValueError(f"at most {MAX_PHOTOS} photos at once, got {len(paths)}; predict.py takes any number")
-        photos = [Path(path).read_bytes() for path in paths]
-        answers, thumbnails = [], []
-        for path, photo, vector in zip(paths, photos, self.pipeline.encoder.encode(photos), strict=True):
-            name = {"path": Path(path).name}
-            if isinstance(vector, Exception):
-                answers.append(name | failed(getattr(vector, "reason", vector)))
-                thumbnails.append(None)
-                continue
-            question = Question(vector, bucket_of(None), which=name)
-            answers.append(self.prediction(question, self.table(question)))
-            thumbnails.append(thumbnail(photo))
-        return answers, thumbnails
+        with self._lock:
+            if self._failed_at and time.monotonic() - self._failed_at > BETWEEN_TRIES:
+                self._failed_at = 0.0
+                self._begin()
+        if not self._done.wait(PATIENCE):
+            raise Mistake("", FETCHING)
+        if self._failed_at:
+            raise Mistake("", UNREACHABLE)
+        encoder = self._pipeline.encoder
+        encoder.allow_urls = False
+        return encoder
 
 
-def read_places(distance: str, subject: str, viewpoint: str) -> tuple[int, GridPoint | None, GridPoint | None]:
-    """What a visitor wrote → bucket, subject, viewpoint; the distance is that between the two where none is given.
-
-    Raises:
-        ValueError: which field cannot be read, and why.
-    """
-    points = []
-    for name, text in (("subject", subject), ("viewpoint", viewpoint)):
-        try:
-            points.append(read_place(text))
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from None
-    given = str(distance if distance is not None else "").strip().removesuffix("m").strip()
-    try:
-        return bucket_of(given if given else distance_between(*points)), *points
-    except ValueError as error:
-        raise ValueError(f"distance: {error}") from None
+def with_notes(answer: dict[str, Any], question: Question) -> dict[str, Any]:
+    notes = [*([answer["note"]] if answer["note"] else []), *question.notes]
+    return answer | {"note": "; ".join(notes) or None}
 
 
-def read_place(text: str | None) -> GridPoint | None:
-    """What a visitor wrote of a place → its point; blank → None."""
-    return as_point(text or None)
-
-
-def viewpoint_in(path: str) -> str | None:
-    """The grid reference of a photo's GPS tag, to 10 m; None without one."""
-    from PIL import Image
-
-    from geograph_types.rows.places import viewpoint_of
-
-    try:
-        point = viewpoint_of(path)
-    except (OSError, ValueError, Image.DecompressionBombError):
-        return None  # what is wrong with the photo is said when it is looked at
-    if point is None:
-        return None
-    return format_grid_ref(GridPoint(point.grid, point.easting // 10 * 10, point.northing // 10 * 10, 10))
-
-
-def thumbnail(photo: bytes) -> str:
-    """A small JPEG as a data URL."""
-    from PIL import Image, ImageOps
-
-    with Image.open(io.BytesIO(photo)) as image:
-        image.draft("RGB", (2 * THUMBNAIL, 2 * THUMBNAIL))
-        small = ImageOps.exif_transpose(image).convert("RGB")
-        small.thumbnail((THUMBNAIL, THUMBNAIL))
-    buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=80)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+def for_visitors(reason: str) -> str:
+    """What is wrong with a photo, without what only the owner of the machine can do about it."""
+    return re.sub(r": install [\w-]+ \([^)]*\), or ", ", which cannot be read here: please ", reason).rstrip(".")

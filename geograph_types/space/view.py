@@ -1,61 +1,42 @@
-# ruff: noqa: E501 (markup and styles)
-"""What the Space shows, as HTML and SVG: bars with thresholds, the answer over all distances, a table of many.
+# ruff: noqa: E501 (markup)
+"""What the Space shows for one photo, as HTML and SVG: its types and why, bars with thresholds, every distance.
 
-Plain strings in, plain strings out; everything that came from a visitor is escaped. Colours follow the page's theme,
-and each picture has its text equivalent.
+Plain values in, strings out; everything that came from a visitor is escaped. Colours are the stylesheet's, each line
+has dashes and a mark of its own besides, and each picture has its text equivalent.
 """
 
-import base64
-import csv
-import io
+import json
 from html import escape
 
-from grid_geograph import GridPoint, is_cross_grid, square_of
-from names_geograph import UNKNOWN_BUCKET, tag_of
+from geograph_types.space.asking import Question
+from grid_geograph import GridPoint, format_grid_ref, is_cross_grid, square_of
+from names_geograph import NUM_DISTANCE_BUCKETS, UNKNOWN_BUCKET, tag_of
 
-# Okabe and Ito (2008): told apart by colour-blind people, on light and on dark. One a class; dashes besides.
-COLOURS = ["#0072b2", "#c98600", "#009e73", "#b8578f", "#2f9bd6", "#d55e00", "currentColor"]
-DASHES = ["", "7 3", "2 3", "9 3 2 3", "12 4", "4 2", "1 4"]
+DASHES = ["", "7 3", "2 3", "9 3 2 3", "12 4", "4 2", "1 4", "6 2 1 2"]
+# One a class, drawn around 0, 0.
+MARKS = [
+    '<circle r="4.5"/>',
+    '<rect x="-4" y="-4" width="8" height="8"/>',
+    '<path d="M0-5.5 5 4H-5Z"/>',
+    '<path d="M0-6 5.5 0 0 6-5.5 0Z"/>',
+    '<path d="M0 5.5 5-4H-5Z"/>',
+    '<path d="M-5-2h3v-3h4v3h3v4h-3v3h-4v-3h-3Z"/>',
+    '<path d="M-6 0h12" stroke-width="3"/>',
+    '<path d="M0-6v12" stroke-width="3"/>',
+]
+WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 660, 330, 66, 18, 40
+STEP = (WIDTH - LEFT - 24) / NUM_DISTANCE_BUCKETS
 
-STYLE = """
-.dark { --color-accent: #6cb0f0; }
-.gt { line-height: 1.5; }
-.gt h2 { font-size: 1.1rem; font-weight: 700; margin: 0 0 .5rem; }
-:has(> .prose > .gt), :has(> .gt) { padding: 0 !important; }
-#answer .gt, #plot .gt { border: 1px solid var(--border-color-primary); border-radius: .6rem; padding: 1rem 1.1rem;
-  background: var(--block-background-fill); }
-.gt .gt-types { display: flex; flex-wrap: wrap; gap: .5rem; margin: 0 0 .8rem; padding: 0; list-style: none; }
-.gt .gt-types li { background: #0b5394; color: #fff; border-radius: 1rem; padding: .15rem .9rem; margin: 0; font-weight: 600; }
-.gt .gt-why { margin: 0 0 1.2rem; }
-.gt .gt-bars { list-style: none; margin: 0; padding: 0; }
-.gt .gt-bars li { display: grid; grid-template-columns: 6.4rem 1fr 4.4rem; gap: .6rem; align-items: center; margin: .35rem 0; }
-.gt-track { position: relative; height: 1.1rem; background: color-mix(in srgb, currentColor 12%, transparent);
-  border-radius: .25rem; }
-.gt-fill { position: absolute; inset: 0 auto 0 0; background: #7d93a8; border-radius: .25rem; }
-.gt-on .gt-fill { background: #0b6fc2; } .gt-on .gt-name, .gt-on .gt-value { font-weight: 700; }
-.gt-mark { position: absolute; top: -.2rem; bottom: -.2rem; width: 2px; background: currentColor; }
-.gt-value { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
-.gt-hidden { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
-.gt-note, .gt-banner { border-left: .3rem solid #b45f06; padding: .5rem .9rem; margin: 0;
-  background: color-mix(in srgb, #b45f06 14%, transparent); }
-.gt .gt-note { margin: 0 0 1.2rem; }
-.gt .gt-small { font-size: .875rem; opacity: .85; margin: .8rem 0 0; }
-.gt-empty { text-align: center; padding: 3rem 1rem; opacity: .85; }
-.gt-plot { width: 100%; height: auto; color: inherit; } .gt-plot text { font-size: 12px; fill: currentColor; }
-.gt .gt-legend { display: flex; flex-wrap: wrap; gap: .2rem 1.1rem; list-style: none; margin: .5rem 0 0; padding: 0; font-size: .875rem; }
-.gt .gt-legend li { display: flex; align-items: center; gap: .4rem; margin: 0; }
-.gt details { margin-top: .6rem; }
-.gt-scroll { overflow-x: auto; }
-.gt table { border-collapse: collapse; width: 100%; font-size: .9rem; }
-.gt th, .gt td { text-align: left; padding: .35rem .6rem; border-bottom: 1px solid color-mix(in srgb, currentColor 25%, transparent); }
-.gt td img { max-height: 4.5rem; max-width: none; border-radius: .25rem; }
-.gt a { color: inherit; text-decoration: underline; }
-:is(button, input, textarea, a, summary):focus-visible { outline: 3px solid #b45f06 !important; outline-offset: 2px; }
-@media (max-width: 480px) {
-  .gt .gt-bars li { grid-template-columns: 6rem 1fr 4rem; gap: .4rem; }
-  .gt-plot text { font-size: 21px; } .gt-plot .gt-fine { display: none; }
+MEANINGS = {
+    "Geograph": "shows what the square is like",
+    "Cross Grid": "taken from one grid square, looking into another",
+    "Close Look": "a detail, seen from near",
+    "Inside": "taken indoors",
+    "Extra": "anything else that is worth keeping",
+    "Aerial": "taken from an aircraft, or another thing that flies",
+    "From Drone": "taken from a drone",
+    "From Above": "looking down from a high place",
 }
-"""
 
 
 def distance_name(bucket: int) -> str:
@@ -63,10 +44,13 @@ def distance_name(bucket: int) -> str:
     if bucket == UNKNOWN_BUCKET:
         return "not known"
     if bucket == 0:
-        return "0 m"
+        return "less than 1 m"
     metres = 2 ** (bucket - 1)
-    far = "" if bucket == UNKNOWN_BUCKET - 1 else f" to {_metres(2 * metres)}"
-    return f"{_metres(metres)}{far or ' and over'}"
+    low, high = _metres(metres), _metres(2 * metres)
+    if bucket == UNKNOWN_BUCKET - 1:
+        return f"{low} and over"
+    unit = low.split()[-1]
+    return f"{low.removesuffix(f' {unit}') if high.endswith(f' {unit}') else low} to {high}"
 
 
 def _metres(metres: int) -> str:
@@ -74,108 +58,182 @@ def _metres(metres: int) -> str:
 
 
 def percent(value: float) -> str:
-    return "<\u00a00.1\u00a0%" if 0 < value < 0.001 else f"{100 * value:.1f}\u00a0%"
+    if 0 < value < 0.001:
+        return "<\u00a00.1\u00a0%"
+    return f"{100 * value:.1f}\u00a0%" if value < 0.9995 or value == 1 else ">\u00a099.9\u00a0%"
 
 
-def answer(prediction: dict, thresholds: dict[str, float], bucket: int, why: str) -> str:
-    """Types to submit, why (not) Cross Grid, and a bar a class."""
-    chips = "".join(f"<li>{escape(name)}</li>" for name in prediction["types"])
-    bars = "".join(
-        _bar(name, score, thresholds[name], tag_of(name) in prediction["types"])
-        for name, score in prediction["scores"].items()
+def types_panel(prediction: dict, question: Question, thresholds: dict[str, float], name: str = "") -> str:
+    """The types to submit, why (not) Cross Grid, what contradicts itself, and what the answer rests on."""
+    chips = "".join(f"<li>{escape(tag)}</li>" for tag in prediction["types"])
+    notes = "".join(
+        f'<p class="gt-note">{escape(note[:1].upper() + note[1:])}.</p>'
+        for note in (prediction["note"] or "").split("; ")
+        if note
     )
-    where = "the distance not known" if bucket == UNKNOWN_BUCKET else f"at a distance of {distance_name(bucket)}"
-    note = f'<p class="gt-note">{escape(prediction["note"])}</p>' if prediction["note"] else ""
+    why = why_cross_grid(prediction, question.subject, question.viewpoint, thresholds)
+    of = f' <span class="gt-of">for {escape(name)}</span>' if name else ""
     return (
-        f'<div class="gt"><h2>Types to submit</h2><ul class="gt-types">{chips}</ul>'
-        f'<p class="gt-why">{escape(why)}</p>{note}'
-        f"<h2>How likely each class is, {escape(where)}</h2>"
-        f'<ul class="gt-bars">{bars}</ul>'
-        '<p class="gt-small">The upright line in each bar is the threshold from which the class counts.</p></div>'
+        f'<div class="gt gt-card"><h2>Types to submit{of}</h2><ul class="gt-types">{chips}</ul>'
+        f'<p class="gt-why">{escape(why)}</p>{notes}<p class="gt-small">{escape(basis(question))}</p></div>'
     )
+
+
+def basis(question: Question) -> str:
+    """What the answer rests on, in words: the distance, and where the viewpoint comes from."""
+    from_points = question.distance is None and question.bucket != UNKNOWN_BUCKET
+    said = f"Distance: {distance_name(question.bucket)}{', between the two points' if from_points else ''}."
+    if question.gps is not None:
+        said += f" Photographer: {format_grid_ref(question.gps)}, from the photo's GPS tag."
+    return said
+
+
+def details_panel(predictions: list[dict], thresholds: dict[str, float], bucket: int, own: dict) -> str:
+    """Bars, a slider over the distances, and the answer over all of them.
+
+    Args:
+        predictions: [23], one a distance. bucket: the question's own. own: its prediction.
+    """
+    names = [distance_name(i) for i in range(NUM_DISTANCE_BUCKETS)]
+    panels = "".join(
+        f'<div class="gt-at" data-bucket="{i}"{"" if i == bucket else " hidden"}>{at_distance(p, thresholds, i, i == bucket)}</div>'
+        for i, p in enumerate(predictions)
+    )
+    cross_far = "Cross Far" in thresholds
+    far = (
+        "Cross Far is the model's name for a long view into another square; it is submitted as Cross Grid. "
+        if cross_far
+        else ""
+    )
+    if own["cross_grid"] == "geometry":
+        far += "Cross Grid comes from the coordinates here; its bar still shows what the model sees in the picture. "
+    return (
+        f'<div class="gt gt-card" data-own="{bucket}">{panels}'
+        f'<p class="gt-small">{far}The upright line in each bar is the threshold from which the class counts.</p>'
+        '<div class="gt-slider"><label for="gt-distance">What if the distance were another?</label> '
+        f'<output id="gt-distance-said" for="gt-distance">{escape(names[bucket])}</output>'
+        f'<input type="range" id="gt-distance" min="0" max="{UNKNOWN_BUCKET}" step="1" value="{bucket}" '
+        f'aria-valuetext="{escape(names[bucket])}" data-names="{escape(json.dumps(names))}">'
+        '<div class="gt-ends" aria-hidden="true"><span>0 m</span><span>1 km</span><span>not known</span></div>'
+        '<button type="button" class="gt-back" hidden>Back to this photo\'s own distance</button></div>'
+        f"{curves(predictions, list(thresholds), bucket)}</div>"
+    )
+
+
+def at_distance(prediction: dict, thresholds: dict[str, float], bucket: int, own: bool) -> str:
+    """Bars at one distance; where it is not the photo's own, which types it would have."""
+    where = "the distance not known" if bucket == UNKNOWN_BUCKET else f"at {distance_name(bucket)}"
+    chosen = set(prediction["types"])
+    bars = "".join(
+        _bar(name, score, thresholds[name], tag_of(name) in chosen) for name, score in prediction["scores"].items()
+    )
+    if_so = (
+        "" if own else f'<p class="gt-if">Only if: the types would be {escape(", ".join(prediction["types"]))}.</p>'
+    )
+    return f'<h2>How likely each class is, {escape(where)}</h2>{if_so}<ul class="gt-bars">{bars}</ul>'
 
 
 def _bar(name: str, score: float, threshold: float, on: bool) -> str:
-    threshold_said = f"counts from {percent(threshold)}"
+    needed = f"counts from {percent(threshold)}"
     return (
-        f'<li class="{"gt-on" if on else ""}" title="{escape(f"{name}: {percent(score)}; {threshold_said}")}">'
-        f'<span class="gt-name">{escape(name)}</span>'
-        f'<span class="gt-track"><span class="gt-fill" style="width:{100 * score:.1f}%"></span>'
+        f'<li class="{"gt-on" if on else ""}"><span class="gt-name">{escape(name)}</span>'
+        f'<span class="gt-track" title="{escape(needed)}"><span class="gt-fill" style="width:{100 * score:.1f}%"></span>'
         f'<span class="gt-mark" style="left:{100 * threshold:.1f}%"></span></span>'
-        f'<span class="gt-value">{escape(percent(score))}<span class="gt-hidden">, {escape(threshold_said)}</span></span></li>'
+        f'<span class="gt-value">{escape(percent(score))}<span class="gt-hidden">, {escape(needed)}</span></span></li>'
     )
 
 
 def why_cross_grid(
-    prediction: dict, subject: GridPoint | None, viewpoint: GridPoint | None, probability: float, threshold: float
+    prediction: dict, subject: GridPoint | None, viewpoint: GridPoint | None, thresholds: dict[str, float]
 ) -> str:
     """One sentence: why Cross Grid was given or not, from coordinates or from the picture."""
-    looks = f"{percent(probability)}, counted from {percent(threshold)}"
+    if "Cross Far" not in thresholds:
+        return ""
+    probability, threshold = prediction["scores"]["Cross Far"], thresholds["Cross Far"]
     said = is_cross_grid(subject, viewpoint)
     if said:
-        there, here = (square_of(p) or "another grid" for p in (subject, viewpoint))
-        return f"Cross Grid, because the subject stands in {there} and the photographer in {here}."
+        of_subject, of_viewpoint = (square_of(p) or "another grid" for p in (subject, viewpoint))
+        return f"Cross Grid, because the subject stands in {of_subject} and the photographer in {of_viewpoint}."
+    looks = f"the model gives a long view {percent(probability)}, and it counts from {percent(threshold)}"
     if said is False:
-        doubt = f", though it looks like a long view ({looks}); is a coordinate wrong?" if prediction["note"] else "."
-        return f"Not Cross Grid, because both points are in {square_of(viewpoint)}{doubt}"
+        if "looks like a long view" in (prediction["note"] or ""):
+            return f"Not Cross Grid, because both points are in {square_of(viewpoint)}; but {looks}. Is a place wrong?"
+        return f"Not Cross Grid, because both points are in {square_of(viewpoint)}."
     if prediction["cross_grid"] == "model" and probability < threshold:
-        return f"Cross Grid, because a long view is the likeliest, though no class reaches its threshold ({looks})."
+        return f"Cross Grid, because a long view is the likeliest, though no class reaches its threshold: {looks}."
     if prediction["cross_grid"] == "model":
-        return f"Cross Grid, because the picture looks like a long view ({looks}); no coordinates say more."
+        return f"Cross Grid, because the picture looks like a long view: {looks}. No coordinates say more."
     return f"Not Cross Grid: the picture does not look like a long view ({looks}), and no coordinates say otherwise."
 
 
-def curves(table: list[list[float]], classes: list[str], bucket: int, given: int) -> str:
-    """The answer over all 23 distances, the photo staying the same: a line a class, and the same as a table.
-
-    Args:
-        table: probability [23][7]. bucket: where the slider stands. given: the distance that the photo came with.
-    """
-    width, height, left, top, bottom = 660, 330, 66, 18, 40
-    step = (width - left - 24) / 23
-
-    def x(i: int) -> float:
-        return left + step * (i + (0.9 if i == UNKNOWN_BUCKET else 0.2))
-
-    def y(p: float) -> float:
-        return top + (height - bottom - top) * (1 - p)
-
-    parts = [
-        f'<line x1="{left}" x2="{width}" y1="{y(p):.1f}" y2="{y(p):.1f}" stroke="currentColor" stroke-opacity=".18"/>'
-        f'<text x="{left - 6}" y="{y(p) + 4:.1f}" text-anchor="end">{p:.0%}</text>'
-        for p in (0, 0.25, 0.5, 0.75, 1)
-    ]
-    # The finer labels are left out on a phone.
-    for i, name in ((0, "0 m"), (4, "8 m"), (7, "64 m"), (10, "512 m"), (13, "4 km"), (16, "33 km"), (19, "262 km"),
-                    (UNKNOWN_BUCKET, "?")):  # fmt: skip
-        fine = ' class="gt-fine"' if i in (4, 10, 16) else ""
-        parts.append(f'<text x="{x(i):.1f}" y="{height - 12}" text-anchor="middle"{fine}>{name}</text>')
-    parts.append(
-        f'<rect x="{x(bucket) - step / 2:.1f}" y="{top}" width="{step:.1f}" height="{height - bottom - top}" '
+def curves(predictions: list[dict], classes: list[str], bucket: int) -> str:
+    """The answer over all distances, the photo staying the same: a line a class, and the same as a table."""
+    table = [[p["scores"][name] for name in classes] for p in predictions]
+    best = classes[max(range(len(classes)), key=lambda c: table[bucket][c])]
+    description = f"Probability of each class over {len(table)} distances. At {distance_name(bucket)}: mostly {best}."
+    lines = "".join(_line([row[c] for row in table], c) for c in range(len(classes)))
+    band = (
+        f'<rect class="gt-band" x="{_x(bucket) - STEP / 2:.1f}" y="{TOP}" width="{STEP:.1f}" height="{HEIGHT - BOTTOM - TOP}" '
         'fill="currentColor" fill-opacity=".13"/>'
     )
-    for c, _ in enumerate(classes):
-        points = " ".join(f"{x(i):.1f},{y(table[i][c]):.1f}" for i in range(UNKNOWN_BUCKET))
-        strong = max(row[c] for row in table) >= 0.1
-        style = f'stroke="{COLOURS[c]}" stroke-width="{2.4 if strong else 1}" stroke-dasharray="{DASHES[c]}"'
-        parts.append(f'<polyline points="{points}" fill="none" {style} stroke-opacity="{1 if strong else 0.5}"/>')
-        parts.append(
-            f'<circle cx="{x(UNKNOWN_BUCKET):.1f}" cy="{y(table[UNKNOWN_BUCKET][c]):.1f}" r="4" fill="{COLOURS[c]}"/>'
-        )
-    best = classes[max(range(len(classes)), key=lambda c: table[bucket][c])]
-    description = f"Probability of each class over 23 distances. At {distance_name(bucket)}: mostly {best}."
     legend = "".join(
-        f'<li><svg width="28" height="8" aria-hidden="true"><line x1="0" x2="28" y1="4" y2="4" stroke="{COLOURS[c]}" '
-        f'stroke-width="2.4" stroke-dasharray="{DASHES[c]}"/></svg> {escape(name)}</li>'
+        f'<li class="gt-c{c % 8}"><svg width="36" height="14" aria-hidden="true"><line x1="0" x2="36" y1="7" y2="7" '
+        f'stroke-width="2.4" stroke-dasharray="{DASHES[c % 8]}"/>{_mark(18, 7, c)}</svg> <span>{escape(name)}</span></li>'
         for c, name in enumerate(classes)
     )
     return (
-        f'<div class="gt"><h2>The same photo at every distance</h2><svg class="gt-plot" viewBox="0 0 {width} {height}" role="img" '
-        f'aria-label="{escape(description)}">{"".join(parts)}</svg><ul class="gt-legend">{legend}</ul>'
-        f'<p class="gt-small">Metres from the photographer to the subject; ? is not known. This photo came with: '
-        f"{escape(distance_name(given))}.</p><details><summary>The same as a table</summary>{_table(table, classes)}"
-        "</details></div>"
+        f'<h2>The same photo at every distance</h2><svg class="gt-plot" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        f'data-step="{STEP:.4f}" aria-label="{escape(description)}">{_axes()}{band}{lines}</svg><ul class="gt-legend">{legend}</ul>'
+        '<p class="gt-small">From the photographer to the subject; “?”: not known.</p>'
+        f"<details><summary>The same as a table</summary>{_table(table, classes)}</details>"
     )
+
+
+def _x(bucket: int) -> float:
+    return LEFT + STEP * (bucket + (0.9 if bucket == UNKNOWN_BUCKET else 0.2))
+
+
+def _y(probability: float) -> float:
+    return TOP + (HEIGHT - BOTTOM - TOP) * (1 - probability)
+
+
+def _axes() -> str:
+    parts = [
+        f'<line x1="{LEFT}" x2="{WIDTH}" y1="{_y(p):.1f}" y2="{_y(p):.1f}" stroke="currentColor" stroke-opacity=".18"/>'
+        f'<text x="{LEFT - 6}" y="{_y(p) + 4:.1f}" text-anchor="end">{p:.0%}</text>'
+        for p in (0, 0.25, 0.5, 0.75, 1)
+    ]
+    names = (
+        (0, "0 m"),
+        (4, "8 m"),
+        (7, "64 m"),
+        (10, "512 m"),
+        (13, "4 km"),
+        (16, "33 km"),
+        (19, "262 km"),
+        (UNKNOWN_BUCKET, "?"),
+    )
+    for i, name in names:
+        fine = ' class="gt-fine"' if i in (4, 10, 16) else ""  # left out on a phone
+        parts.append(f'<text x="{_x(i):.1f}" y="{HEIGHT - 12}" text-anchor="middle"{fine}>{name}</text>')
+    return "".join(parts)
+
+
+def _line(values: list[float], c: int) -> str:
+    """One class over the distances; a mark every fifth one, and at "not known"."""
+    points = " ".join(f"{_x(i):.1f},{_y(p):.1f}" for i, p in enumerate(values[:UNKNOWN_BUCKET]))
+    strong = max(values) >= 0.1
+    marks = "".join(
+        _mark(_x(i), _y(values[i]), c) for i in (*range(c % 5, UNKNOWN_BUCKET, 5), UNKNOWN_BUCKET) if strong
+    )
+    return (
+        f'<g class="gt-c{c % 8}"><polyline points="{points}" style="fill:none" stroke-width="{2.4 if strong else 1.2}" '
+        f'stroke-dasharray="{DASHES[c % 8]}"/>{marks}</g>'
+    )
+
+
+def _mark(x: float, y: float, c: int) -> str:
+    return f'<g transform="translate({x:.1f} {y:.1f})">{MARKS[c % 8]}</g>'
 
 
 def _table(table: list[list[float]], classes: list[str]) -> str:
@@ -186,37 +244,15 @@ def _table(table: list[list[float]], classes: list[str]) -> str:
         + "</tr>"
         for i, row in enumerate(table)
     )
-    return f'<div class="gt-scroll"><table><thead><tr><th scope="col">distance</th>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
-
-
-def many(answers: list[dict], thumbnails: list[str | None], classes: list[str]) -> str:
-    """Answers as a table with thumbnails, and as a CSV to download, which is in the link itself."""
-    link = "data:text/csv;charset=utf-8;base64," + base64.b64encode(csv_of(answers, classes).encode()).decode()
-    rows = []
-    for item, thumbnail in zip(answers, thumbnails, strict=True):
-        name = escape(item["path"])
-        picture = f'<img src="{thumbnail}" alt="{name}">' if thumbnail else ""
-        if item["error"]:
-            said, scores = f'<span class="gt-note">{escape(item["error"])}</span>', ""
-        else:
-            said = escape(", ".join(item["types"]))
-            scores = escape("; ".join(f"{n} {percent(p)}" for n, p in list(item["scores"].items())[:3]))
-        rows.append(f"<tr><td>{picture}</td><th scope='row'>{name}</th><td>{said}</td><td>{scores}</td></tr>")
     return (
-        f'<div class="gt"><p><a href="{link}" download="types.csv">Download as CSV</a></p><div class="gt-scroll"><table>'
-        '<thead><tr><th scope="col">photo</th><th scope="col">name</th><th scope="col">types</th>'
-        f'<th scope="col">most likely</th></tr></thead><tbody>{"".join(rows)}</tbody></table></div></div>'
+        '<div class="gt-scroll" tabindex="0" role="region" aria-label="Probabilities at every distance"><table><thead><tr>'
+        f'<th scope="col">distance</th>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
     )
 
 
-def csv_of(answers: list[dict], classes: list[str]) -> str:
-    """The answers with the columns that predict.py writes."""
-    file = io.StringIO()
-    writer = csv.writer(file)
-    writer.writerow(["path", "types", *classes, "cross_grid", "note", "error"])
-    for item in answers:
-        scores = [f"{item['scores'][name]:.6f}" for name in classes] if item["scores"] else [""] * len(classes)
-        writer.writerow(
-            [item["path"], ",".join(item["types"]), *scores, item["cross_grid"], item["note"], item["error"]]
-        )
-    return file.getvalue()
+def meanings(classes: list[str]) -> str:
+    """The types that this model knows, each in a few words."""
+    tags = [tag for tag in MEANINGS if tag in {tag_of(name) for name in classes}]
+    rest = [tag_of(name) for name in classes if tag_of(name) not in MEANINGS]
+    items = "".join(f"<li><strong>{escape(t)}</strong>: {escape(MEANINGS[t])}</li>" for t in tags)
+    return f'<ul class="gt-meanings">{items}{"".join(f"<li><strong>{escape(t)}</strong></li>" for t in rest)}</ul>'

@@ -58,3 +58,34 @@ def test_other_files_are_refused(tmp_path):
         read_corrections([tmp_path / "other.csv"])
     with pytest.raises(CommandError, match="no such file"):
         read_corrections([tmp_path / "nowhere.csv"])
+
+
+def test_prepare_takes_them_and_the_card_counts_them(tmp_path):
+    import json
+    import subprocess
+    import sys
+
+    import pyarrow.parquet as pq
+
+    from geograph_types.files import ROOT
+    from geograph_types.rows.synthetic import lines_of
+
+    lines = b"".join(lines_of("synthetic:1000")).splitlines()[:200]
+    (tmp_path / "rows.jsonl").write_bytes(b"\n".join(lines))
+    rows = {row["gridimage_id"]: row["types"].split(",") for row in map(json.loads, lines)}
+    first = next(i for i, types in rows.items() if "From Drone" not in types)
+    second = next(i for i, types in rows.items() if len(types) == 2 and i != first)
+    file = write(tmp_path / "yes.csv", f"{first},From Drone,yes", f"{second},{rows[second][0]},no")
+    command = [sys.executable, ROOT / "prepare_dataset.py", "--source", tmp_path / "rows.jsonl"]
+    command += ["--corrections", file, "--output_dir", tmp_path / "data"]
+    result = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    tables = [pq.read_table(path) for path in (tmp_path / "data" / "large").glob("*.parquet")]
+    found = {}
+    for table in tables:
+        found |= dict(zip(table["gridimage_id"].to_pylist(), table["types"].to_pylist(), strict=True))
+    named = {i: [TAGS[tag] for tag in types] for i, types in found.items()}
+    expected = rows | {first: [*rows[first], "From Drone"], second: rows[second][1:]}
+    assert named == expected
+    card = (tmp_path / "data" / "README.md").read_text()
+    assert "People corrected 2 tags:" in card and "From Drone added to 1 row" in card

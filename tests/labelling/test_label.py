@@ -174,6 +174,7 @@ def test_a_lost_answer_is_settled_by_what_is_handed_out_again(model, run_label, 
     assert [line["outcome"] for line in log_of(output)].count("doubtful") == 2
 
 
+@pytest.mark.slow
 def test_killed_twice_and_each_photo_is_there_once(model, run_label, tmp_path):
     model, folder = model
     rows, output = rows_of(3000), tmp_path / "log.jsonl"
