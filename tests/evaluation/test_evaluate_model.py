@@ -61,6 +61,11 @@ def test_metrics_are_the_metric_modules(report, root):
     assert metrics["per_class"]["Geograph"]["support"] == expected["per_class"]["Geograph"]["support"]
     assert set(metrics["per_class"]) == set(CLASSES)
     assert 0 < metrics["distance_reliance"] < 1
+    conflated = metrics["shortcut"]["f1_macro_conflated"]
+    assert len({conflated, metrics["shortcut"]["f1_macro_hidden"], metrics["shortcut"]["f1_macro_wrong"]}) == 3
+    for name in ("report.html", "report.md"):
+        assert "set to zero" in (folder / "report" / name).read_text().replace("\n  ", " ")
+        assert f"{conflated:.3f}" in (folder / "report" / name).read_text()
     low, high = metrics["intervals"]["f1_macro"]
     assert low <= metrics["f1_macro"] <= high
     assert set(metrics["compared_with"]) == {"other", "most frequent type", "distance alone"}
