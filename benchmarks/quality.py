@@ -29,7 +29,9 @@ from threading import Lock
 
 import numpy as np
 import torch
+from transformers import AutoModel  # here: two threads that import it at once get half of it
 
+from configuration_geograph import GeographConfig
 from geograph_types import cli
 from geograph_types.evaluation.statistics import (
     calibration_error,
@@ -44,6 +46,7 @@ from geograph_types.inference import probabilities_of
 from geograph_types.rows.parquet import read_parquet
 from geograph_types.rows.sources import dataset_files
 from geograph_types.training.labels import training_targets
+from modeling_geograph import GeographModel, weighted_bce
 
 SHARED = Path(os.environ.get("GEOGRAPH_SHARED", ROOT.parent / "shared")) / "data"
 KINDS = {
@@ -137,8 +140,6 @@ def compare(dataset: Path, flags, pool, kept: Kept) -> dict[str, list[dict]]:
 
 def trained(dataset: Path, recipe: str, seed: int, test) -> dict:
     """One run of train.py, judged as it was saved, with its own thresholds."""
-    from transformers import AutoModel
-
     with tempfile.TemporaryDirectory(prefix="geograph-run-") as folder:
         command("train.py", "--dataset", dataset, "--dataset_config", "large", "--output_dir", folder, "--seed", seed,
                 "--overwrite_output_dir", "--disable_tqdm", "True", *RECIPES[recipe])  # fmt: skip
@@ -148,9 +149,6 @@ def trained(dataset: Path, recipe: str, seed: int, test) -> dict:
 
 def plain(train, validation, test, seed: int) -> dict[str, dict]:
     """What one would write without this project, judged at 0.5 and with the best cut on validation for each class."""
-    from configuration_geograph import GeographConfig
-    from modeling_geograph import GeographModel, weighted_bce
-
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
     model = GeographModel(GeographConfig())
