@@ -17,11 +17,17 @@ def blocks(part: Part, size: int, skip: int, options: Options, shard: tuple[int,
     if part.kind == "folder":
         records = iterate_folder(part.source, options.subject)
     else:
-        records = iterate_table(part.source, options.subject, options.allow_urls)
+        records = iterate_table(part.opened, options.subject, options.allow_urls)
     index, count = shard
     records = islice(islice(records, index, None, count), skip * size, None)
     while chunk := list(islice(records, size)):
         yield _block([record.with_viewpoint() for record in chunk])
+
+
+def count(part: Part) -> int:
+    """Photos of a folder or a table."""
+    records = iterate_folder(part.source) if part.kind == "folder" else iterate_table(part.opened, places=False)
+    return sum(1 for _ in records)
 
 
 def _block(records: list[PhotoRecord]) -> InputBlock:

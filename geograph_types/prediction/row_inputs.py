@@ -13,8 +13,6 @@ from geograph_types.prediction.parts import InputBlock, Options, Part
 from geograph_types.rows.fields import SourceRows
 from geograph_types.rows.jsonl import parse_block, parse_rows
 from geograph_types.rows.parquet import CheckedRows, ParquetReader
-from geograph_types.rows.photo_tables import table_rows
-from geograph_types.rows.sources import line_blocks
 from grid_geograph import bucket_for
 from places_geograph import as_point
 from row_geograph import NORMALISED_BELOW
@@ -27,21 +25,34 @@ def blocks(part: Part, size: int, skip: int, options: Options) -> Iterator[Input
     """All blocks but the first `skip`, the same at each run."""
     if part.kind == "parquet":
         return _parquet_blocks(part, size, skip, options.embedding_dim)
-    return (_jsonl_blocks if part.kind == "jsonl" else _csv_blocks)(part, skip, options.embedding_dim)
+    return (_jsonl_blocks if part.kind == "jsonl" else _csv_blocks)(part, skip, options)
 
 
-def _jsonl_blocks(part: Part, skip: int, dim: int) -> Iterator[InputBlock]:
-    for block in islice(line_blocks(part.source), skip, None):
-        extra = ("distance", *PLACES) if b'"viewpoint"' in block.data and b'"subject"' in block.data else ()
-        options = {"labelled": False, "embedding_dim": dim, "extra": extra}
-        yield _of_source_rows(parse_block(block.data, block.first_line, part.name, **options))
+def _jsonl_blocks(part: Part, skip: int, options: Options) -> Iterator[InputBlock]:
+    for block in islice(part.opened.line_blocks(), skip, None):
+        yield of_lines(block.data, block.first_line, part.name, options)
 
 
-def _csv_blocks(part: Part, skip: int, dim: int) -> Iterator[InputBlock]:
-    lines = islice(table_rows(part.source), skip * CSV_ROWS, None)
+def of_lines(data: bytes, first_line: int, name: str, options: Options) -> InputBlock:
+    """Whole lines of JSONL → one answer each, blank ones apart. `name` is the source's, for messages."""
+    extra = ("distance", *PLACES) if b'"viewpoint"' in data and b'"subject"' in data else ()
+    rows = parse_block(data, first_line, name, labelled=False, embedding_dim=options.embedding_dim, extra=extra)
+    return _of_source_rows(rows)
+
+
+def _csv_blocks(part: Part, skip: int, options: Options) -> Iterator[InputBlock]:
+    lines = islice(part.opened.records(), skip * CSV_ROWS, None)
+    chosen = {"labelled": False, "embedding_dim": options.embedding_dim, "extra": ("distance", *PLACES)}
     while chunk := list(islice(lines, CSV_ROWS)):
-        extra = ("distance", *PLACES)
-        yield _of_source_rows(parse_rows(chunk, part.name, labelled=False, embedding_dim=dim, extra=extra))
+        yield _of_source_rows(parse_rows(chunk, part.name, **chosen))
+
+
+def count(part: Part) -> int:
+    """Rows of a source that can only be read from its beginning."""
+    if part.kind == "csv":
+        return sum(1 for _ in part.opened.records())
+    lines = (line for block in part.opened.line_blocks() for line in block.data.split(b"\n"))
+    return sum(1 for line in lines if line and not line.isspace())
 
 
 def _of_source_rows(rows: SourceRows) -> InputBlock:
@@ -76,7 +87,7 @@ def _of_source_rows(rows: SourceRows) -> InputBlock:
 
 
 def _parquet_blocks(part: Part, size: int, skip: int, dim: int) -> Iterator[InputBlock]:
-    reader = ParquetReader(part.source, part.name, labelled=False, embedding_dim=dim, extra=PLACES)
+    reader = ParquetReader(part.opened.path, part.name, labelled=False, embedding_dim=dim, extra=PLACES)
     given = bool({"distance", "distance_bucket"} & set(reader.names))
     for block in reader.blocks(size, skip, strings=False):
         yield _of_checked(block, given)
