@@ -259,24 +259,3 @@ def keep(block: SourceRows, mask: np.ndarray) -> SourceRows:
         extra={name: [v for v, on in zip(values, mask, strict=True) if on] for name, values in block.extra.items()},
         norm=None if block.norm is None else block.norm[mask],
     )
-
-
-def __getattr__(name: str):
-    """Names that moved to other modules; to be removed when nobody asks for them here."""
-    import importlib
-
-    moved = {
-        "parse_block": "geograph_types.rows.jsonl",
-        "most_rows": "geograph_types.rows.jsonl",
-        "read_parquet": "geograph_types.rows.parquet",
-        "iterate_parquet": "geograph_types.rows.parquet",
-        "splitmix64": "geograph_types.rows.splits",
-        "SPLIT_NAMES": "geograph_types.rows.splits",
-        "EMBEDDING_DIM": "names_geograph",
-        "UNKNOWN_BUCKET": "names_geograph",
-        "distance_code": "row_geograph",
-        "parse_embedding": "row_geograph",
-    }
-    if name in moved:
-        return getattr(importlib.import_module(moved[name]), name)
-    raise AttributeError(name)
