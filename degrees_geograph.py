@@ -82,7 +82,7 @@ def point_of(latitude: float, longitude: float) -> GridPoint:
             raise ValueError(f"{here} lies in neither Britain nor Ireland; a longitude west of Greenwich is negative")
         raise ValueError(f"{here} lies in neither Britain nor Ireland")
     grid = IRISH if is_in_ireland(latitude, longitude) else BRITISH
-    east, north = _project(latitude, longitude, grid)
+    east, north = project(latitude, longitude, grid)
     point = GridPoint(grid, math.floor(east), math.floor(north), 1)
     format_grid_ref(point)  # on the grid; else a ValueError
     return point
@@ -94,7 +94,7 @@ def degrees_of(point: GridPoint) -> tuple[float, float]:
     latitude = datum.latitude + (point.northing - datum.northing) / 111_200
     longitude = datum.longitude + (point.easting - datum.easting) / 111_200 / math.cos(math.radians(latitude))
     for _ in range(12):
-        east, north = _project(latitude, longitude, point.grid)
+        east, north = project(latitude, longitude, point.grid)
         latitude += (point.northing - north) / 111_200
         longitude += (point.easting - east) / 111_200 / math.cos(math.radians(latitude))
     return latitude, longitude
@@ -111,7 +111,7 @@ def is_in_ireland(latitude: float, longitude: float) -> bool:
     return False
 
 
-def _project(latitude: float, longitude: float, grid: str) -> tuple[float, float]:
+def project(latitude: float, longitude: float, grid: str) -> tuple[float, float]:
     """Degrees → easting and northing: WGS 84 to Cartesian metres, shifted, to the grid's ellipsoid, projected.
 
     The formulas are those of the Ordnance Survey's "A guide to coordinate systems in Great Britain", annexes B and C.

@@ -8,10 +8,9 @@ another, and none waits for the others at every layer. Memory does not grow with
 """
 
 import collections
-import contextlib
 import itertools
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torch.nn import functional as F
 from transformers import CLIPVisionModelWithProjection
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.utils import logging
@@ -32,6 +30,7 @@ try:
         resize_and_crop,
         site_thumbnail,
     )
+    from .towers_geograph import best_dtype, make_forward
 except ImportError:
     if __package__:  # a library that is missing or too old says so itself
         raise
@@ -42,8 +41,8 @@ except ImportError:
         resize_and_crop,
         site_thumbnail,
     )
+    from towers_geograph import best_dtype, make_forward
 
-BF16_UNITS = ("amx_bf16", "avx512_bf16", "sve_bf16", "bf16")  # as torch.cpu calls them
 logger = logging.get_logger("transformers.geograph")
 
 
@@ -66,7 +65,7 @@ class GeographEncoder:
             raise ValueError(f"the tower's image processor is not CLIP's: size {size}, crop_size {crop}")
         # pixel value 0 to 255 → (pixel · rescale_factor - mean) / std, as one scale and shift a colour.
         mean, std = torch.tensor(processor.image_mean), torch.tensor(processor.image_std)
-        self._forward = _forward(tower, processor.rescale_factor / std, -mean / std, device, dtype)
+        self._forward = make_forward(tower, processor.rescale_factor / std, -mean / std, device, dtype)
 
     @classmethod
     def for_config(
@@ -128,7 +127,7 @@ class GeographEncoder:
         if report["missing_keys"]:
             raise ValueError(f"{name}: not a CLIP vision tower with projection: no {min(report['missing_keys'])}")
         device = torch.device(device or torch.accelerator.current_accelerator(True) or "cpu")
-        dtype = _best_dtype(device) if dtype in (None, "auto") else getattr(torch, str(dtype).split(".")[-1], None)
+        dtype = best_dtype(device) if dtype in (None, "auto") else getattr(torch, str(dtype).split(".")[-1], None)
         if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
             raise ValueError(f"dtype must be auto, float32, bfloat16 or float16, got {dtype!r}")
         logger.warning_once(f"vision tower: {name} on {device.type} in {str(dtype).removeprefix('torch.')}")
@@ -207,16 +206,6 @@ class GeographEncoder:
         return results
 
 
-def _best_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where the machine multiplies matrices in it, float16 on older accelerators, else float32."""
-    if device.type == "cpu":
-        able = torch.cpu.get_capabilities()
-        return torch.bfloat16 if any(able.get(name) for name in BF16_UNITS) else torch.float32
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    return torch.float16 if device.type == "mps" else torch.float32
-
-
 def _one_thread_each(pool: ThreadPoolExecutor, workers: int, cores: int):
     """Makes torch work with one thread in each of the pool's threads, and as before in all others."""
     ready = threading.Barrier(workers + 1)
@@ -224,88 +213,3 @@ def _one_thread_each(pool: ThreadPoolExecutor, workers: int, cores: int):
         pool.submit(lambda: (torch.set_num_threads(1), ready.wait()))
     ready.wait()
     torch.set_num_threads(cores)  # the threads' calls have also set what threads to come begin with
-
-
-def _forward(tower, scale, shift, device: torch.device, dtype: torch.dtype) -> Callable[[torch.Tensor], torch.Tensor]:
-    """The tower as a function of uint8 pixels [B, 224, 224, 3] that gives vectors [B, 512]."""
-    if device.type == "cpu" and tower.config.hidden_act == "quick_gelu" and torch.backends.mkldnn.is_available():
-        with contextlib.suppress(AttributeError, RuntimeError):  # this machine cannot: the tower itself then
-            return FusedTower(tower, scale, shift, dtype)
-    tower = tower.to(device, dtype)
-    scale, shift = (x.to(device)[:, None, None] for x in (scale, shift))
-
-    def forward(pixels: torch.Tensor) -> torch.Tensor:
-        values = pixels.to(device).permute(0, 3, 1, 2) * scale + shift
-        return tower(pixel_values=values.to(dtype)).image_embeds
-
-    return forward
-
-
-class FusedTower:
-    """A CLIP vision tower on a CPU, computing what transformers' does in fewer and larger steps.
-
-    Weights are packed once as oneDNN wants them; query, key and value are one product; bias, activation and residual
-    happen inside the products; pixels are normalised by the patch embedding; the last layer computes one row.
-    """
-
-    def __init__(self, tower, scale: torch.Tensor, shift: torch.Tensor, dtype: torch.dtype):
-        vision, self.dtype = tower.vision_model, dtype
-        embeddings, first = vision.embeddings, vision.encoder.layers[0].self_attn
-        self.heads, self.patch, out = first.num_heads, embeddings.patch_size, embeddings.embed_dim
-        with torch.no_grad():
-            # Pixels are centred at 128, which is exact in bfloat16. A patch's values lie as [row, column, colour].
-            weight = embeddings.patch_embedding.weight.permute(0, 2, 3, 1)
-            position = embeddings.position_embedding.weight
-            bias = (weight * (128 * scale + shift)).sum((1, 2, 3)) + position[1:]
-            self.patches, _ = self._pack((weight * scale).reshape(out, -1), None)
-            self.positions = torch.cat([embeddings.class_embedding[None] + position[:1], bias]).to(dtype)
-            self.before, self.after = self._norm(vision.pre_layrnorm), self._norm(vision.post_layernorm)
-            self.layers = [self._layer(layer) for layer in vision.encoder.layers]
-            self.projection = self._pack(tower.visual_projection.weight, None)
-            self(torch.zeros(1, *[embeddings.image_size] * 2, 3, dtype=torch.uint8))  # whether this machine can
-
-    def _pack(self, weight: torch.Tensor, bias: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor | None]:
-        packed = torch.ops.mkldnn._reorder_linear_weight(weight.to(self.dtype).contiguous())
-        return packed, None if bias is None else bias.to(self.dtype)
-
-    def _norm(self, norm) -> tuple:
-        return norm.normalized_shape, norm.weight.detach().to(self.dtype), norm.bias.detach().to(self.dtype), norm.eps
-
-    def _layer(self, layer) -> tuple:
-        attention, mlp = layer.self_attn, layer.mlp
-        # The scores' scale goes into the query: a power of two, so nothing is rounded.
-        parts = [(attention.q_proj, attention.scale), (attention.k_proj, 1), (attention.v_proj, 1)]
-        return (
-            self._norm(layer.layer_norm1),
-            self._pack(torch.cat([p.weight * by for p, by in parts]), torch.cat([p.bias * by for p, by in parts])),
-            self._pack(attention.out_proj.weight, attention.out_proj.bias),
-            self._norm(layer.layer_norm2),
-            # quick_gelu(x) = x · sigmoid(1.702 x) = swish(1.702 x) / 1.702, and oneDNN fuses swish.
-            self._pack(mlp.fc1.weight * 1.702, mlp.fc1.bias * 1.702),
-            self._pack(mlp.fc2.weight / 1.702, mlp.fc2.bias),
-        )
-
-    def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
-        batch, patch, grid = len(pixels), self.patch, pixels.shape[1] // self.patch
-        x = pixels.view(batch, grid, patch, grid, patch, 3).transpose(2, 3).reshape(batch * grid**2, -1)
-        x = _linear(x.to(self.dtype) - 128, (self.patches, None)).view(batch, grid**2, -1)
-        x = torch.cat([x.new_zeros(batch, 1, x.shape[2]), x], 1) + self.positions
-        _, tokens, width = x.shape
-        x = F.layer_norm(x, *self.before).view(batch * tokens, width)
-        for norm1, qkv, out, norm2, wide, narrow in self.layers:
-            parts = _linear(F.layer_norm(x, *norm1), qkv).view(batch, tokens, 3, self.heads, -1)
-            query, key, value = parts.permute(2, 0, 3, 1, 4).reshape(3, batch * self.heads, tokens, -1)
-            if norm1 is self.layers[-1][0]:  # only the class token leaves the last layer
-                query, x = query[:, :1], x.view(batch, tokens, width)[:, 0].contiguous()
-            # For 50 tokens two plain products take two thirds of scaled_dot_product_attention's time.
-            mixed = torch.bmm(torch.bmm(query, key.transpose(1, 2)).softmax(-1), value)
-            mixed = mixed.view(batch, self.heads, -1, width // self.heads).transpose(1, 2).reshape(-1, width)
-            x = _linear(mixed, out, add=x)
-            x = _linear(_linear(F.layer_norm(x, *norm2), wide, "swish"), narrow, add=x)
-        return _linear(F.layer_norm(x, *self.after), self.projection)
-
-
-def _linear(x, weight_and_bias, activation: str = "none", add: torch.Tensor | None = None) -> torch.Tensor:
-    if add is not None:
-        return torch.ops.mkldnn._linear_pointwise.binary(x, add, *weight_and_bias, "add")
-    return torch.ops.mkldnn._linear_pointwise(x, *weight_and_bias, activation, [], "")

@@ -35,6 +35,7 @@ try:
     from .photos_geograph import Photo  # noqa: F401
     from .places_geograph import as_point
     from .row_geograph import EMBEDDING_NAMES, NORMALISED_BELOW, check_vector, norms_of, vector_of_row
+    from .towers_geograph import OnnxTower  # noqa: F401
 except ImportError:
     if __package__:  # a library that is missing or too old says so itself
         raise

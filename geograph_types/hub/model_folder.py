@@ -16,6 +16,7 @@ TRAVELLING_FILES = (
     "places_geograph.py",
     "files_geograph.py",
     "photos_geograph.py",
+    "towers_geograph.py",
     "encoder_geograph.py",
     "decision_geograph.py",
     "items_geograph.py",

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from geograph_types.rows.photo_tables import iterate_table
-from geograph_types.rows.sources import is_url
+from geograph_types.rows.sources import Source, is_url
 
 
 @dataclass
@@ -45,7 +45,7 @@ class Part:
     source: str  # what is opened: a path, "-" or "synthetic:N"
     kind: str
     total: int | None = None  # rows or photos, where that is cheap to know
-    held: Any = field(default=None, compare=False)  # keeps a pipe's writer from losing its reader
+    opened: Source | None = field(default=None, compare=False)  # of rows and tables
 
     @property
     def of_photos(self) -> bool:
@@ -54,7 +54,7 @@ class Part:
     def identity(self) -> list[Any]:
         """What tells this source from another, or from a later state of the same: sizes and times, its photos' too."""
         path = Path(self.source)
-        if self.source == "-" or self.held is not None:
+        if self.opened is not None and self.opened.stream is not None:
             return [self.name, os.getpid()]  # cannot be gone back in: each run is its own
         if self.kind == "folder":
             from photos_geograph import list_photos
@@ -66,7 +66,7 @@ class Part:
         # An address is one file here, anew whenever the server's ETag or length changes.
         own = [self.name if is_url(self.name) else str(path.resolve()), status.st_size, status.st_mtime_ns]
         return (
-            [*own, _digest(r.file for r in iterate_table(self.source, places=False))] if self.kind == "table" else own
+            [*own, _digest(r.file for r in iterate_table(self.opened, places=False))] if self.kind == "table" else own
         )
 
 

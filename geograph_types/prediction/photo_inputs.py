@@ -17,7 +17,7 @@ def blocks(part: Part, size: int, skip: int, options: Options, shard: tuple[int,
     if part.kind == "folder":
         records = iterate_folder(part.source, options.subject)
     else:
-        records = iterate_table(part.source, options.subject, options.allow_urls)
+        records = iterate_table(part.opened, options.subject, options.allow_urls)
     index, count = shard
     records = islice(islice(records, index, None, count), skip * size, None)
     while chunk := list(islice(records, size)):

@@ -13,8 +13,6 @@ from geograph_types.prediction.parts import InputBlock, Options, Part
 from geograph_types.rows.fields import SourceRows
 from geograph_types.rows.jsonl import parse_block, parse_rows
 from geograph_types.rows.parquet import CheckedRows, ParquetReader
-from geograph_types.rows.photo_tables import table_rows
-from geograph_types.rows.sources import line_blocks
 from grid_geograph import bucket_for
 from places_geograph import as_point
 from row_geograph import NORMALISED_BELOW
@@ -31,14 +29,14 @@ def blocks(part: Part, size: int, skip: int, options: Options) -> Iterator[Input
 
 
 def _jsonl_blocks(part: Part, skip: int, dim: int) -> Iterator[InputBlock]:
-    for block in islice(line_blocks(part.source), skip, None):
+    for block in islice(part.opened.line_blocks(), skip, None):
         extra = ("distance", *PLACES) if b'"viewpoint"' in block.data and b'"subject"' in block.data else ()
         options = {"labelled": False, "embedding_dim": dim, "extra": extra}
         yield _of_source_rows(parse_block(block.data, block.first_line, part.name, **options))
 
 
 def _csv_blocks(part: Part, skip: int, dim: int) -> Iterator[InputBlock]:
-    lines = islice(table_rows(part.source), skip * CSV_ROWS, None)
+    lines = islice(part.opened.records(), skip * CSV_ROWS, None)
     while chunk := list(islice(lines, CSV_ROWS)):
         extra = ("distance", *PLACES)
         yield _of_source_rows(parse_rows(chunk, part.name, labelled=False, embedding_dim=dim, extra=extra))
@@ -76,7 +74,7 @@ def _of_source_rows(rows: SourceRows) -> InputBlock:
 
 
 def _parquet_blocks(part: Part, size: int, skip: int, dim: int) -> Iterator[InputBlock]:
-    reader = ParquetReader(part.source, part.name, labelled=False, embedding_dim=dim, extra=PLACES)
+    reader = ParquetReader(part.opened.path, part.name, labelled=False, embedding_dim=dim, extra=PLACES)
     given = bool({"distance", "distance_bucket"} & set(reader.names))
     for block in reader.blocks(size, skip, strings=False):
         yield _of_checked(block, given)

@@ -1,24 +1,16 @@
 """Photos and their places: a folder, or a CSV, Parquet or JSONL of `path`, → one record a photo, streaming."""
 
-import csv
-import gzip
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from geograph_types.cli import CommandError
-from geograph_types.rows.arrow import values_of
-from geograph_types.rows.sources import is_url, line_blocks
+from geograph_types.rows.sources import Source, is_url, open_source
 from grid_geograph import GridPoint, bucket_for
 from names_geograph import UNKNOWN_BUCKET
 from places_geograph import as_point, point_of
-
-DELIMITERS = {".csv": ",", ".tsv": "\t"}
-PARQUET_ROWS = 1024
-
-csv.field_size_limit(1 << 24)  # a vector as text is longer than csv's own limit allows
 
 Lines = Iterator[tuple[int, dict[str, Any] | ValueError]]
 
@@ -62,9 +54,9 @@ def iterate_folder(folder: str | Path, subject: GridPoint | None = None) -> Iter
 
 
 def iterate_table(
-    source: str | Path, subject: GridPoint | None = None, allow_urls: bool = True, *, places: bool = True
+    source: str | Path | Source, subject: GridPoint | None = None, allow_urls: bool = True, *, places: bool = True
 ) -> Iterator[PhotoRecord]:
-    """A table (.csv, .tsv, .jsonl, .parquet; .gz but for Parquet) with the column `path`.
+    """A table (CSV, TSV, JSON, Parquet, also packed) with the column `path`.
 
     A relative `path` is looked for beside its table, then from the current folder. `distance` is in metres, or
     "Unknown"; where it is blank it is taken from `subject` and `viewpoint`, and the viewpoint, where that is blank,
@@ -77,7 +69,8 @@ def iterate_table(
     Raises:
         CommandError: no such table, or one without a column `path`.
     """
-    folder = Path(source).parent
+    place = (source.path or Path()) if isinstance(source, Source) else Path(source)
+    folder = place.parent
     for line, row in table_rows(source):
         yield _record(row, line, folder, subject, allow_urls) if places else _bare_record(row, line, folder)
 
@@ -91,101 +84,15 @@ def iterate_photos(source: str | Path) -> Iterator[PhotoRecord]:
     return iterate_table(source)
 
 
-def table_kind(source: str | Path) -> str:
-    """The suffix that says what a table is, compression aside: ".csv", ".parquet"; ".jsonl" where nothing does."""
-    suffixes = [suffix.lower() for suffix in Path(source).suffixes]
-    packed = len(suffixes) > 1 and suffixes[-1] in (".gz", ".bz2", ".xz", ".zst", ".zip")
-    kind = suffixes[-2] if packed else suffixes[-1] if suffixes else ""
-    return kind if kind in (*DELIMITERS, ".parquet") else ".jsonl"
+def table_rows(source: str | Path | Source) -> Lines:
+    """Line numbers, and the table's rows or why one cannot be read; whatever its format.
 
-
-def csv_delimiter(source: str | Path) -> str | None:
-    """What parts a table's cells; None where it is no CSV."""
-    return DELIMITERS.get(table_kind(source))
-
-
-def heading_of(source: str | Path) -> set[str]:
-    """The columns that a CSV's first line names."""
-    with _open_text(source) as file:
-        return set(_heading(csv.reader(_without_nul(file), delimiter=csv_delimiter(source))))
-
-
-def table_rows(source: str | Path) -> Lines:
-    """Line numbers, and the table's rows or why one cannot be read."""
-    source, kind = str(source), table_kind(source)
-    if kind == ".parquet":
-        return _parquet_rows(source)
-    return _csv_rows(source, DELIMITERS[kind]) if kind in DELIMITERS else _json_rows(source)
-
-
-def _open_text(source: str | Path):
-    # File names that are not UTF-8 come through as they are on the disk.
-    with open(source, "rb") as file:
-        packed = file.read(2) == b"\x1f\x8b"
-    return (gzip.open if packed else open)(source, "rt", encoding="utf-8-sig", errors="surrogateescape", newline="")
-
-
-def _without_nul(lines: Iterable[str]) -> Iterator[str]:
-    return (line.replace("\0", "") for line in lines)
-
-
-def _heading(reader: Iterator[list[str]]) -> list[str]:
-    return [name.strip() for name in next(reader, [])]
-
-
-def _csv_rows(source: str, delimiter: str) -> Lines:
-    try:
-        with _open_text(source) as file:
-            reader = csv.reader(_without_nul(file), delimiter=delimiter)
-            heading = _heading(reader)
-            if not {"path", "embedding", "embeddings"} & set(heading):
-                found = ", ".join(heading) or "none"
-                raise CommandError(f"{source}: no column 'path' in its first line; it has {found}")
-            for cells in reader:
-                if not cells:
-                    continue
-                row: dict[str, Any] | ValueError = dict(zip(heading, cells, strict=False))
-                if len(cells) != len(heading):
-                    row = ValueError(f"{len(cells)} cells, expected {len(heading)} as in the first line")
-                yield reader.line_num, row
-    except csv.Error as error:
-        raise CommandError(f"{source}: line {reader.line_num}: {error}") from None
-    except (EOFError, gzip.BadGzipFile) as error:
-        raise CommandError(f"{source}: damaged: {error}") from None
-
-
-def _parquet_rows(source: str) -> Lines:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        file = pq.ParquetFile(source, pre_buffer=False)
-    except (pa.ArrowException, OSError) as error:
-        raise CommandError(f"{source}: not a Parquet file ({error})") from None
-    with file:
-        names = file.schema_arrow.names
-        if "path" not in names:
-            raise CommandError(f"{source}: no column 'path'; it has {', '.join(names)}")
-        line = 0
-        for batch in file.iter_batches(PARQUET_ROWS):
-            columns = [values_of(column) for column in batch.columns]
-            for values in zip(*columns, strict=True):
-                line += 1
-                yield line, dict(zip(names, values, strict=True))
-
-
-def _json_rows(source: str) -> Lines:
-    import orjson
-
-    for block in line_blocks(source):
-        for line, text in enumerate(block.data.split(b"\n"), block.first_line):
-            if not text.strip():
-                continue
-            try:
-                row = orjson.loads(text)
-            except ValueError as error:
-                row = ValueError(f"broken JSON: {error}")
-            yield line, row
+    Raises:
+        CommandError: no such table, or a damaged one.
+    """
+    parts = [source] if isinstance(source, Source) else open_source(str(source))
+    for part in parts:
+        yield from part.records()
 
 
 def _record(row: Any, line: int, folder: Path, subject: GridPoint | None, allow_urls: bool) -> PhotoRecord:

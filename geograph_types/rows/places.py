@@ -21,15 +21,12 @@ def gps_of(photo: Any) -> tuple[float, float] | None:
 
     Only the header is read. A tag that leaves something open says nothing: without N or S, E or W (most of Britain
     and all of Ireland lie west of Greenwich), with a zero denominator, or zero in both, as cameras write before they
-    have a fix. What is broken in the photo says nothing either, and raises nothing.
-
-    Raises:
-        OSError: a path that cannot be read.
+    have a fix. What is broken in the photo says nothing either, and raises nothing: that is said when it is opened.
     """
-    if isinstance(photo, str | Path):
-        with Path(photo).open("rb") as file:
-            return gps_of(file)
     try:
+        if isinstance(photo, str | Path):
+            with Path(photo).open("rb") as file:
+                return gps_of(file)
         if isinstance(photo, bytes | bytearray | memoryview):
             photo = io.BytesIO(photo)
         image = identify(photo)[0] if hasattr(photo, "read") else photo

@@ -18,6 +18,7 @@ import numpy as np
 
 from geograph_types.cli import CommandError
 from geograph_types.rows import formats, json_text
+from geograph_types.rows.arrow import values_of
 from geograph_types.rows.fields import SourceRows
 from geograph_types.rows.jsonl import parse_block, parse_rows, rows_in
 from geograph_types.rows.parquet import CheckedRows, ParquetReader, own_metadata, parquet_blocks, schema_of
@@ -200,7 +201,7 @@ class Source:
 def _text_lines(name: str, file: io.BufferedReader) -> Iterator[str]:
     """Lines with their ends; bytes that are not UTF-8 come through as they are on the disk (file names)."""
     for block in _blocks(name, text_chunks(name, file), lambda: 0):
-        yield from io.StringIO(block.data.decode("utf-8", "surrogateescape"), newline="")
+        yield from io.StringIO(block.data.replace(b"\0", b"").decode("utf-8", "surrogateescape"), newline="")
 
 
 def _rows_in(text: bytes) -> list[Any]:
@@ -218,9 +219,9 @@ def _parquet_records(name: str, path: Path) -> Iterator[tuple[int, Any]]:
         with pq.ParquetFile(path, pre_buffer=False) as file:
             line = 0
             for batch in file.iter_batches(1024):
-                for row in batch.to_pylist():
+                for values in zip(*(values_of(column) for column in batch.columns), strict=True):
                     line += 1
-                    yield line, row
+                    yield line, dict(zip(batch.schema.names, values, strict=True))
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise CommandError(f"{name}: damaged ({str(error).splitlines()[0]})") from None
 

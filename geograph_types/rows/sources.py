@@ -17,6 +17,7 @@ from geograph_types.rows import formats, json_text
 from geograph_types.rows.addresses import download, is_url, kept_version, public_name
 from geograph_types.rows.jsonl import rows_in
 from geograph_types.rows.parquet import schema_of
+from geograph_types.rows.published import CONFIGS
 from geograph_types.rows.readers import BLOCK_SIZE, JSON, PARQUET, PHOTOS, SYNTHETIC, TABLE, Block, Source
 from geograph_types.rows.splits import SPLITS
 from geograph_types.rows.streams import open_file, unpacked
@@ -24,6 +25,8 @@ from row_geograph import EMBEDDING_NAMES, shown
 
 __all__ = [
     "BLOCK_SIZE",
+    "PARQUET",
+    "PHOTOS",
     "Block",
     "Source",
     "dataset_files",
@@ -35,8 +38,6 @@ __all__ = [
 ]
 
 STDIN = ("-", "/dev/stdin", "/dev/fd/0")
-# The configs of a prepared folder, the largest first: each holds the rows of those after it.
-CONFIGS = ("large", "medium", "small")
 # In a prepared folder, and no rows of it.
 NOT_ROWS = ("rejected.jsonl",)
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
@@ -59,7 +60,7 @@ def open_source(source: str, photo_folders: bool = True) -> list[Source]:
         parse_spec(source)
         return [Source(source, JSON)]
     if source in STDIN:
-        return [_of_stream("standard input", unpacked("standard input", sys.stdin.buffer))]
+        return [_of_stream("standard input", unpacked("standard input", _buffered(sys.stdin.buffer)))]
     if is_url(source):
         found = _of_file(public_name(source), download(source))
         found.version = kept_version(source)
@@ -76,6 +77,11 @@ def open_source(source: str, photo_folders: bool = True) -> list[Source]:
     if _HUB_ID.fullmatch(source) and not formats.is_data(source):
         return _of_hub(source, photo_folders)
     raise CommandError(f"{public_name(source)}: no such file or folder")
+
+
+def _buffered(file) -> io.BufferedReader:
+    """Standard input as a reader that can look ahead, whatever stands in for it."""
+    return file if hasattr(file, "peek") else io.BufferedReader(file)
 
 
 def _of_file(name: str, path: Path) -> Source:
@@ -170,7 +176,7 @@ def _of_text(name: str, head: bytes) -> Source:
         if "path" in names:
             return Source(name, PHOTOS, delimiter=delimiter)
         raise CommandError(
-            f"{name}: no column 'embeddings' or 'path' in its first line; it has {', '.join(names[:30])}"
+            f"{name}: no column 'path' or 'embeddings' in its first line; it has {', '.join(names[:30])}"
         )
     shape = json_text.shape_of(head)
     return Source(name, _kind_of_json(name, head, shape), shape=shape)
@@ -207,7 +213,7 @@ def _kind_of_json(name: str, head: bytes, shape: str) -> str:
 
 def _of_folder(source: str, folder: Path, photo_folders: bool) -> list[Source]:
     """The rows of a prepared folder (its largest config), else its files of rows, else its photos."""
-    for config in CONFIGS:
+    for config in reversed(CONFIGS):  # the largest: it holds the rows of the others
         if files := sorted((folder / config).glob("*.parquet")):
             return [_of_file(str(path), path) for path in files]
     visible = [p for p in folder.rglob("*") if not any(part.startswith(".") for part in p.relative_to(folder).parts)]
@@ -285,12 +291,31 @@ def dataset_files(dataset: str, config: str, split: str) -> list[Path]:
     if not _HUB_ID.fullmatch(dataset):
         raise CommandError(f"{dataset}: no such folder or Parquet file, and no Hub id (USER/NAME)")
     folder = _snapshot(dataset, [f"{config}/{split}-*.parquet", f"data/{split}-*.parquet", "README.md"], "folder")
-    return _files_of_split(f"{dataset} on the Hub", folder, config, split)
+    try:
+        return _files_of_split(f"{dataset} on the Hub", folder, config, split)
+    except CommandError as error:
+        there = _configs_on_hub(dataset)
+        if not there or config in there:
+            raise
+        raise CommandError(f"{dataset} on the Hub: no config {config!r}; there are {', '.join(there)}") from error
+
+
+def _configs_on_hub(dataset: str) -> list[str]:
+    """The folders that have Parquet, as far as the Hub says."""
+    from huggingface_hub import HfApi
+
+    try:
+        siblings = HfApi().dataset_info(dataset, timeout=10).siblings or ()
+    except Exception:  # another error is on its way already, and this only adds names to it
+        return []
+    names = [file.rfilename for file in siblings]
+    return sorted({name.partition("/")[0] for name in names if name.endswith(".parquet") and "/" in name} - {"data"})
 
 
 def _files_of_split(name: str, folder: Path, config: str, split: str) -> list[Path]:
     """`CONFIG/SPLIT-*.parquet`; in a folder without configs `SPLIT-*.parquet`, also in `data/` as the Hub has them."""
-    configs = sorted(p.name for p in folder.iterdir() if p.is_dir() and any(p.glob("*.parquet")) and p.name != "data")
+    inside = folder.iterdir() if folder.is_dir() else ()
+    configs = sorted(p.name for p in inside if p.is_dir() and any(p.glob("*.parquet")) and p.name != "data")
     if configs and config not in configs:
         raise CommandError(f"{name}: no config {config!r}; there are {', '.join(configs)}")
     places = [folder / config] if config in configs else [folder, folder / "data"]

@@ -113,6 +113,11 @@ class WeightingArguments:
         default=False,
         metadata={"help": "lower the weight of rows that the folds contradict; lists them in label_noise.csv"},
     )
+    distance_faults: bool = field(
+        default=False,
+        metadata={"help": "also learn what to answer where a distance is zero, hidden or wrong by mistake, as far as "
+                  "the folds show that right distances lose nothing by it"},
+    )  # fmt: skip
     vision_model: str | None = field(
         default=None, metadata={"help": "Hub id or folder of the CLIP model with its text tower (the config's)"}
     )
@@ -124,6 +129,8 @@ class WeightingArguments:
             raise ValueError(f"--folds is 0 (none) or at least 2, got {self.folds}")
         if self.clean_labels and not self.folds:
             raise ValueError("--clean_labels needs --folds 2 or more (or say --clean_labels False)")
+        if self.distance_faults and not self.folds:
+            raise ValueError("--distance_faults needs --folds 2 or more (or say --distance_faults False)")
 
 
 class Arguments(NamedTuple):

@@ -17,11 +17,12 @@ from transformers import CLIPVisionModelWithProjection
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from configuration_geograph import GeographConfig
-from encoder_geograph import FusedTower, GeographEncoder
+from encoder_geograph import GeographEncoder
 from names_geograph import VISION_MODEL, VISION_MODEL_REVISION, tower_of
 from photos_geograph import PhotoError, list_photos
 from tests.support import photo_factory as factory
 from tests.support.tiny_tower import make_tiny_tower
+from towers_geograph import FusedTower, OnnxTower
 
 # The seeded tower's answer to the seeded photo in float32: guards geometry, colours, normalisation and pooling.
 # One grey level of difference anywhere moves these by some 0.001; another filter or crop by more than 0.05.
@@ -106,6 +107,34 @@ def test_the_fused_tower_is_the_tower(tower_dir):
     with torch.inference_mode():
         plain = tower(pixel_values=(pixels * scale + shift).permute(0, 3, 1, 2)).image_embeds
         torch.testing.assert_close(FusedTower(tower, scale, shift, torch.float32)(pixels), plain, atol=1e-4, rtol=1e-4)
+
+
+def test_the_tower_in_onnxruntime_is_the_tower(tower_dir):
+    tower = CLIPVisionModelWithProjection.from_pretrained(tower_dir)
+    scale, shift = torch.tensor([0.01, 0.02, 0.015]), torch.tensor([-1.7, -1.5, -1.4])
+    pixels = torch.randint(0, 256, (3, 224, 224, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        plain = tower(pixel_values=(pixels * scale + shift).permute(0, 3, 1, 2)).image_embeds
+        exported = OnnxTower(tower, scale, shift, torch.float32)
+    torch.testing.assert_close(exported(pixels), plain, atol=1e-4, rtol=1e-4)
+    del tower
+    torch.testing.assert_close(exported(pixels), plain, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("way", [OnnxTower, FusedTower])
+def test_a_way_that_differs_is_not_taken(tower_dir, monkeypatch, way):
+    """As where a library's private operation has come to mean something else."""
+    other = OnnxTower if way is FusedTower else FusedTower
+    monkeypatch.setattr(other, "__init__", lambda *_: (_ for _ in ()).throw(AttributeError("gone")))
+    real = way.__call__
+    monkeypatch.setattr(way, "__call__", lambda self, pixels: real(self, pixels).roll(1, 1))
+    warned = []
+    monkeypatch.setattr("towers_geograph.logger.warning", warned.append)
+    encoder = GeographEncoder.from_pretrained(tower_dir, device="cpu", dtype="float32")
+    assert not isinstance(encoder._forward, OnnxTower | FusedTower)
+    assert f"{way.__name__} differs" in warned[0]
+    vector = encoder.encode_one(factory.landscape(seed=0))
+    np.testing.assert_allclose(vector[:5], GOLDEN_FIRST, atol=GOLDEN_TOLERANCE)
 
 
 @pytest.mark.skipif(not packs_bfloat16(), reason="this processor has no bfloat16 products (AVX-512 or AMX)")
