@@ -1,4 +1,4 @@
-"""Does the Space keep memory? Calls its API many times, each call from a visitor of its own, and reads the process's size.
+"""Does the Space keep memory? Calls its API many times, each a visitor of its own, and reads the process's size.
 
     python -m benchmarks.space_memory --model DIR [--vision_model DIR] [--calls 5000]
 
