@@ -284,7 +284,7 @@ ABSURD_NORM = 1e4
 def norms_of(embedding: np.ndarray) -> np.ndarray:
     """[n, dim] → float32 [n]; NaN or infinite where a vector holds such, or numbers too large to square."""
     with np.errstate(over="ignore", invalid="ignore"):
-        return np.sqrt(np.einsum("ij,ij->i", embedding, embedding))
+        return np.sqrt(np.vecdot(embedding, embedding))
 
 
 def vector_problems(embedding: np.ndarray, norm: np.ndarray) -> dict[int, str]:

@@ -68,12 +68,12 @@ def of_model(model, rows: Rows, cross_far_min_distance: float, times: int) -> di
         "config": config,
         "f1_macro_at_half": macro_f1(probability >= 0.5, targets),
         "f1_macro_by_own_rule": macro_f1(predicted, own),
-        "answers_around": statistics.answers_around(probability, targets),
+        "answers_around": statistics.answers_around(probability[rows.weight > 0], targets[rows.weight > 0]),
         "shortcut": statistics.shortcut_test(model, rows, targets, thresholds),
         "confusion": statistics.confusion(predicted, targets),
         "curves": statistics.precision_recall(probability, targets, config.classes),
         "bins": {
-            name: statistics.reliability_bins(probability[:, i], targets[:, i] > 0.5)
+            name: statistics.reliability_bins(probability[:, i], targets[:, i] > 0.5, rows.weight)
             for i, name in enumerate(config.classes)
         },
         "by_bucket": statistics.by_bucket(predicted, targets, rows.distance),
@@ -98,7 +98,9 @@ def of_answers(answers: Answers, rows: Rows, times: int) -> dict:
         "figures": figures,
         "samples": samples,
         "intervals": intervals(samples, figures),
-        "calibration_error": statistics.calibration_error(answers.probability, answers.targets, answers.classes),
+        "calibration_error": statistics.calibration_error(
+            answers.probability, answers.targets, answers.classes, rows.weight
+        ),
     }
 
 

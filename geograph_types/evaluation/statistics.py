@@ -12,6 +12,8 @@ from geograph_types.rows.fields import Rows
 from names_geograph import CLASSES, NUM_DISTANCE_BUCKETS, UNKNOWN_BUCKET
 
 CALIBRATION_BINS = 15
+# How many of the known distances the shortcut test sets to zero.
+CONFLATED_SHARE = 1 / 3
 
 
 def f1_parts(predicted: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -35,26 +37,40 @@ def wilson(share: float | None, n: int) -> list[float] | None:
     return [float(max(centre - half, 0)), float(min(centre + half, 1))]
 
 
-def calibration_error(probability: np.ndarray, targets: np.ndarray, classes: Sequence[str] = CLASSES) -> dict:
+def calibration_error(
+    probability: np.ndarray,
+    targets: np.ndarray,
+    classes: Sequence[str] = CLASSES,
+    weight: np.ndarray | None = None,
+) -> dict:
     """Expected calibration error per class and their mean: over 15 bins of equal width, the gap between the mean
-    probability and the share of positives, weighted by the rows in the bin (Naeini, 2015)."""
+    probability and the share of positives, weighted by the rows in the bin (Naeini, 2015), each row by `weight`."""
     per_class = {}
     for column, name in enumerate(classes):
-        gap = 0.0
-        for bin_ in reliability_bins(probability[:, column], targets[:, column] > 0.5):
-            gap += bin_["n"] * abs(bin_["predicted"] - bin_["observed"])
-        per_class[name] = gap / len(probability)
+        bins = reliability_bins(probability[:, column], targets[:, column] > 0.5, weight)
+        gap = sum(bin_["weight"] * abs(bin_["predicted"] - bin_["observed"]) for bin_ in bins)
+        per_class[name] = gap / max(sum(bin_["weight"] for bin_ in bins), np.finfo(float).tiny)
     return {"macro": float(np.mean(list(per_class.values()))), "per_class": per_class}
 
 
-def reliability_bins(probability: np.ndarray, positive: np.ndarray, bins: int = CALIBRATION_BINS) -> list[dict]:
-    """Bins that hold rows: `predicted` mean probability, `observed` share of positives, `n` rows."""
+def reliability_bins(
+    probability: np.ndarray, positive: np.ndarray, weight: np.ndarray | None = None, bins: int = CALIBRATION_BINS
+) -> list[dict]:
+    """Bins that hold rows of any weight: `predicted` mean probability, `observed` share of positives, both by
+    `weight` (1 where absent), `n` rows that weigh anything, and their `weight`."""
+    weight = np.ones(len(probability)) if weight is None else np.asarray(weight, dtype=np.float64)
     place = np.minimum((probability * bins).astype(int), bins - 1)
-    n = np.bincount(place, minlength=bins)
-    predicted = np.bincount(place, weights=probability, minlength=bins)
-    observed = np.bincount(place, weights=positive, minlength=bins)
+    n = np.bincount(place[weight > 0], minlength=bins)
+    total = np.bincount(place, weights=weight, minlength=bins)
+    predicted = np.bincount(place, weights=weight * probability, minlength=bins)
+    observed = np.bincount(place, weights=weight * positive, minlength=bins)
     return [
-        {"predicted": float(predicted[i] / n[i]), "observed": float(observed[i] / n[i]), "n": int(n[i])}
+        {
+            "predicted": float(predicted[i] / total[i]),
+            "observed": float(observed[i] / total[i]),
+            "n": int(n[i]),
+            "weight": float(total[i]),
+        }
         for i in range(bins)
         if n[i]
     ]
@@ -91,6 +107,8 @@ def by_bucket(predicted: np.ndarray, targets: np.ndarray, bucket: np.ndarray, le
 def shortcut_test(model, rows: Rows, targets: np.ndarray, thresholds: np.ndarray, seed: int = 0) -> dict:
     """What the model does when only the distance changes: every row with each of the 23 buckets in its place.
 
+    `f1_macro_hidden`, `f1_macro_wrong`, `f1_macro_conflated`: macro F1 where every distance is Unknown, where each is
+    another one, and where a third of the known ones are zero.
     `distance_reliance` is the mean, over rows and over the 22 other buckets, of how far the most moved class's
     probability moves: 0 for a model that does not look at the distance, 1 for one that looks at nothing else.
     """
@@ -109,15 +127,21 @@ def shortcut_test(model, rows: Rows, targets: np.ndarray, thresholds: np.ndarray
         f1.append(float(f1_of(f1_parts(instead >= thresholds, targets).sum(0)).mean()))
         if bucket == UNKNOWN_BUCKET:
             hidden, hidden_move = f1[-1], move
-    wrong = wrong_distances(rows.distance, seed)
-    instead = probabilities_of(model, rows.embedding, wrong)
+    changed = {"wrong": wrong_distances(rows.distance, seed), "conflated": conflated_distances(rows.distance, seed)}
+    instead = {
+        name: probabilities_of(model, rows.embedding, distance) >= thresholds for name, distance in changed.items()
+    }
     others = NUM_DISTANCE_BUCKETS - 1
     return {
         "distance_reliance": float(moved_most.mean() / others),
         "by_class": {name: float(moved[i] / others) for i, name in enumerate(classes)},
         "hidden_by_class": {name: float(hidden_move[:, i].mean()) for i, name in enumerate(classes)},
         "f1_macro_hidden": hidden,
-        "f1_macro_wrong": float(f1_of(f1_parts(instead >= thresholds, targets).sum(0)).mean()),
+        **{
+            f"f1_macro_{name}": float(f1_of(f1_parts(predicted, targets).sum(0)).mean())
+            for name, predicted in instead.items()
+        },
+        "conflated_share": CONFLATED_SHARE,
         "f1_macro_by_bucket": f1,
         "mean_probability_by_bucket": mean_probability,
     }
@@ -128,6 +152,13 @@ def wrong_distances(bucket: np.ndarray, seed: int = 0) -> np.ndarray:
     generator = np.random.default_rng(seed)
     shift = generator.integers(1, NUM_DISTANCE_BUCKETS, len(bucket))
     return ((bucket.astype(int) + shift) % NUM_DISTANCE_BUCKETS).astype(np.uint8)
+
+
+def conflated_distances(bucket: np.ndarray, seed: int = 0, share: float = CONFLATED_SHARE) -> np.ndarray:
+    """A share of the known distances becomes 0: what the archive holds where subject and viewpoint were given the same
+    reference."""
+    chosen = (bucket != UNKNOWN_BUCKET) & (np.random.default_rng([seed, 1]).random(len(bucket)) < share)
+    return np.where(chosen, 0, bucket).astype(np.uint8)
 
 
 def confusion(predicted: np.ndarray, targets: np.ndarray) -> dict:

@@ -64,7 +64,7 @@ class Worker:
 
     def _work(self) -> None:
         with progress(unit="photo") as bar:
-            empty, ahead = 0, True
+            empty, ahead, early = 0, True, False  # early: asked for while a list was on its way
             coming = self._fetch() if self._asks_more(0) else None
             while coming is not None:
                 batch, handed = self._wait_for(coming)
@@ -74,11 +74,16 @@ class Worker:
                 # A service that hands photos out until it has their labels is asked again after the post only.
                 ahead = ahead and len(new) == len(handed)
                 if not len(new):
+                    if early and len(handed):
+                        self.posting.wait()
+                        coming, early = self._fetch() if self._asks_more(0) else None, False
+                        continue
                     empty += 1
                     coming = self._after_nothing(batch, handed, empty)
                     continue
                 empty = 0
-                coming = self._fetch() if ahead and self._asks_more(1) else None
+                early = ahead and self._asks_more(1)
+                coming = self._fetch() if early else None
                 self._answer(new)
                 bar.update(len(new))
                 if coming is None and self._asks_more(0):

@@ -140,19 +140,21 @@ def id_of_row(row: Mapping[str, Any]) -> int:
 def labels_of_row(row: Mapping[str, Any], labelled: bool) -> tuple[tuple[int, ...], float, int, str | None]:
     """Types, weight, split and title; only the title where labels were not asked for."""
     title = row.get("title")
-    if title is not None and not isinstance(title, str):
+    if title is not None and type(title) is not str:
         title = None if is_blank(title) else str(title)
     if not labelled:
         return (), 1.0, NO_SPLIT, title
-    numbered = is_published(row)
+    numbered = "distance_bucket" in row and is_published(row)
     weight = parse_weight(row["weight"]) if "weight" in row else 1.0
     split = parse_split(row["split"], numbered) if "split" in row else NO_SPLIT
-    return types_of(row.get("types"), TAGS if numbered else None), weight, split, title
+    types = row.get("types")
+    types = parse_types(types) if type(types) is str else types_of(types, TAGS if numbered else None)
+    return types, weight, split, title
 
 
 def is_published(names: Mapping[str, Any] | list[str] | set[str]) -> bool:
     """Whether a row has the columns of the published dataset, where numbers stand for the names in their order."""
-    return all(name in names for name in ("embedding", "distance_bucket", "types"))
+    return "distance_bucket" in names and "embedding" in names and "types" in names
 
 
 def types_of(value: object, names: list[str] | None = None) -> tuple[int, ...]:
@@ -257,24 +259,3 @@ def keep(block: SourceRows, mask: np.ndarray) -> SourceRows:
         extra={name: [v for v, on in zip(values, mask, strict=True) if on] for name, values in block.extra.items()},
         norm=None if block.norm is None else block.norm[mask],
     )
-
-
-def __getattr__(name: str):
-    """Names that moved to other modules; to be removed when nobody asks for them here."""
-    import importlib
-
-    moved = {
-        "parse_block": "geograph_types.rows.jsonl",
-        "most_rows": "geograph_types.rows.jsonl",
-        "read_parquet": "geograph_types.rows.parquet",
-        "iterate_parquet": "geograph_types.rows.parquet",
-        "splitmix64": "geograph_types.rows.splits",
-        "SPLIT_NAMES": "geograph_types.rows.splits",
-        "EMBEDDING_DIM": "names_geograph",
-        "UNKNOWN_BUCKET": "names_geograph",
-        "distance_code": "row_geograph",
-        "parse_embedding": "row_geograph",
-    }
-    if name in moved:
-        return getattr(importlib.import_module(moved[name]), name)
-    raise AttributeError(name)

@@ -9,9 +9,8 @@ import orjson
 import pybase64
 
 from geograph_types.rows.fields import Rejected, SourceRows, id_of_row, labels_of_row, without_bad_vectors
-from geograph_types.rows.splits import NO_SPLIT
 from names_geograph import EMBEDDING_DIM
-from row_geograph import code_of_row, shown, vector_of_row
+from row_geograph import DISTANCE_CODES, code_of_row, shown, vector_of_row
 
 BYTE_ORDER_MARK = "\ufeff"
 
@@ -79,8 +78,7 @@ class Columns:
         self.source, self.labelled, self.embedding = source, labelled, embedding
         self.dim = embedding.shape[1]
         self._buffer = memoryview(embedding).cast("B") if len(embedding) else None
-        self._ids, self._types, self._codes, self._weights, self._splits = [], [], [], [], []
-        self._lines, self._titles = [], []
+        self._rows: list[tuple] = []  # id, list of types, distance, weight, split, line, title
         self._extra = {name: [] for name in extra}
         self._lists: dict[tuple[int, ...], int] = {}
         self._rejected: list[Rejected] = []
@@ -97,11 +95,11 @@ class Columns:
 
     def add(self, row: Any, number: int, vector: bytes | None = None) -> None:
         """`vector`: its bytes, where they are decoded already."""
-        identity, place = None, len(self._ids)
+        identity, place = None, len(self._rows)
         try:
             if isinstance(row, ValueError):
                 raise row
-            if not isinstance(row, dict):
+            if type(row) is not dict:
                 raise ValueError(f"expected an object, got {type(row).__name__}")
             identity = id_of_row(row)
             if vector is None:
@@ -110,32 +108,32 @@ class Columns:
                 self.embedding[place] = vector_of_row(row, self.dim)
             else:
                 self._buffer[place * len(vector) : (place + 1) * len(vector)] = vector
-            code = code_of_row(row, floored=not self.labelled)
+            distance = row.get("distance")
+            code = DISTANCE_CODES.get(distance) if type(distance) is str and "distance_bucket" not in row else None
+            if code is None:
+                code = code_of_row(row, floored=not self.labelled)
             tags, weight, split, title = labels_of_row(row, self.labelled)
         except ValueError as error:
             self._rejected.append(Rejected(self.source, number, str(error), identity))
             return
-        self._ids.append(identity)
-        self._types.append(self._lists.setdefault(tags, len(self._lists)))
-        self._codes.append(code)
-        self._weights.append(weight)
-        self._splits.append(split)
-        self._lines.append(number)
-        self._titles.append(title)
+        types = self._lists.setdefault(tags, len(self._lists))
+        self._rows.append((identity, types, code, weight, split, number, title))
         for name, values in self._extra.items():
             values.append(row.get(name))
 
     def rows(self) -> SourceRows:
+        columns = zip(*self._rows, strict=True) if self._rows else [()] * 7
+        ids, types, codes, weights, splits, lines, titles = columns
         block = SourceRows(
-            gridimage_id=np.array(self._ids, dtype=np.int64),
-            types=np.array(self._types, dtype=np.int32),
+            gridimage_id=np.array(ids, dtype=np.int64),
+            types=np.array(types, dtype=np.int32),
             type_lists=list(self._lists),
-            distance=np.array(self._codes, dtype=np.uint8),
-            weight=np.array(self._weights, dtype=np.float32),
-            split=np.array(self._splits, dtype=np.int8) if self.labelled else np.full(len(self._ids), NO_SPLIT, "i1"),
-            embedding=self.embedding[: len(self._ids)],
-            line=np.array(self._lines, dtype=np.int64),
-            title=self._titles if any(title is not None for title in self._titles) else None,
+            distance=np.array(codes, dtype=np.uint8),
+            weight=np.array(weights, dtype=np.float32),
+            split=np.array(splits, dtype=np.int8),
+            embedding=self.embedding[: len(ids)],
+            line=np.array(lines, dtype=np.int64),
+            title=list(titles) if any(title is not None for title in titles) else None,
             rejected=self._rejected,
             extra=self._extra,
         )

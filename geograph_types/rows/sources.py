@@ -291,12 +291,31 @@ def dataset_files(dataset: str, config: str, split: str) -> list[Path]:
     if not _HUB_ID.fullmatch(dataset):
         raise CommandError(f"{dataset}: no such folder or Parquet file, and no Hub id (USER/NAME)")
     folder = _snapshot(dataset, [f"{config}/{split}-*.parquet", f"data/{split}-*.parquet", "README.md"], "folder")
-    return _files_of_split(f"{dataset} on the Hub", folder, config, split)
+    try:
+        return _files_of_split(f"{dataset} on the Hub", folder, config, split)
+    except CommandError as error:
+        there = _configs_on_hub(dataset)
+        if not there or config in there:
+            raise
+        raise CommandError(f"{dataset} on the Hub: no config {config!r}; there are {', '.join(there)}") from error
+
+
+def _configs_on_hub(dataset: str) -> list[str]:
+    """The folders that have Parquet, as far as the Hub says."""
+    from huggingface_hub import HfApi
+
+    try:
+        siblings = HfApi().dataset_info(dataset, timeout=10).siblings or ()
+    except Exception:  # another error is on its way already, and this only adds names to it
+        return []
+    names = [file.rfilename for file in siblings]
+    return sorted({name.partition("/")[0] for name in names if name.endswith(".parquet") and "/" in name} - {"data"})
 
 
 def _files_of_split(name: str, folder: Path, config: str, split: str) -> list[Path]:
     """`CONFIG/SPLIT-*.parquet`; in a folder without configs `SPLIT-*.parquet`, also in `data/` as the Hub has them."""
-    configs = sorted(p.name for p in folder.iterdir() if p.is_dir() and any(p.glob("*.parquet")) and p.name != "data")
+    inside = folder.iterdir() if folder.is_dir() else ()
+    configs = sorted(p.name for p in inside if p.is_dir() and any(p.glob("*.parquet")) and p.name != "data")
     if configs and config not in configs:
         raise CommandError(f"{name}: no config {config!r}; there are {', '.join(configs)}")
     places = [folder / config] if config in configs else [folder, folder / "data"]

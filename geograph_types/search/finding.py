@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from geograph_types.cli import CommandError, progress
+from geograph_types.prefetch import ahead
 from geograph_types.search.rows import Block, blocks, files_of, ids_of
 from geograph_types.search.scoring import Scorer
-from names_geograph import PHOTO_PAGE, TAGS
+from names_geograph import PHOTO_PAGE
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,8 @@ class Best:
             image_id, value = int(block.gridimage_id[place]), float(score[place])
             if image_id in self._found and self._found[image_id].score >= value:
                 continue
-            types = tuple(TAGS[tag] for tag in block.type_lists[block.types[place]])
             tag = questions[column[place]]
-            self._found[image_id] = Found(image_id, value, types, tag, block.title_of(place))
+            self._found[image_id] = Found(image_id, value, block.tags_of(place), tag, block.title_of(place))
         if len(self._found) >= 2 * self.size:
             self._cut()
 
@@ -79,7 +79,7 @@ def find(
     warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
     best, counts = Best(top), Counts()
     with progress(unit="row") as bar:
-        for block in _all(sources, dim):
+        for block in ahead(_all(sources, dim)):  # the next is read while one is scored
             counts.rows += len(block)
             counts.bad += block.bad
             bar.update(len(block))

@@ -1,8 +1,9 @@
 """Rows to look through, from files of any size and datasets, block by block, in constant memory."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,42 +19,61 @@ from geograph_types.rows.parquet import ParquetReader, class_labels, first_line
 from geograph_types.rows.sources import dataset_files, is_url, line_blocks, local_path
 from geograph_types.rows.splits import SPLITS
 from names_geograph import TAGS
+from row_geograph import norms_of
 
 BLOCK_ROWS = 4096
+
+# int32 [n], index into lists of indices into TAGS.
+Labels = tuple[np.ndarray, list[tuple[int, ...]]]
 
 
 @dataclass
 class Block:
-    """Some rows; bad ones are left out. `title_of(i)` gives one row's title, as few are ever asked for."""
+    """Some rows; bad ones are left out. Tags and titles are looked up when asked for, as few ever are."""
 
     gridimage_id: np.ndarray  # int64 [n]
     bucket: np.ndarray  # uint8 [n], 0 to 22
     embedding: np.ndarray  # float32 [n, D]
-    types: np.ndarray  # int32 [n], index into `type_lists`
-    type_lists: list[tuple[int, ...]]  # indices into TAGS; () where nobody gave a tag
+    norm: np.ndarray  # float32 [n], the vectors' lengths
+    labels: Callable[[], Labels]
     title_of: Callable[[int], str | None]
     bad: int = 0
 
     def __len__(self) -> int:
         return len(self.gridimage_id)
 
+    @cached_property
+    def _labels(self) -> Labels:
+        return self.labels()
+
     @property
     def tags(self) -> np.ndarray:
         """bool [n, 8]."""
-        table = np.zeros((max(len(self.type_lists), 1), len(TAGS)), bool)
-        for row, types in enumerate(self.type_lists):
-            table[row, list(types)] = True
-        return table[self.types]
+        types, lists = self._labels
+        table = np.zeros((max(len(lists), 1), len(TAGS)), bool)
+        for row, tags in enumerate(lists):
+            table[row, list(tags)] = True
+        return table[types]
+
+    def tags_of(self, place: int) -> tuple[str, ...]:
+        """One row's tags; () where nobody gave one."""
+        types, lists = self._labels
+        return tuple(TAGS[tag] for tag in lists[types[place]])
 
     def take(self, keep: np.ndarray) -> "Block":
         """The rows where `keep` [n] is True."""
         places = np.flatnonzero(keep)
+
+        def labels() -> Labels:
+            types, lists = self._labels
+            return types[places], lists
+
         return Block(
             self.gridimage_id[places],
             self.bucket[places],
             self.embedding[places],
-            self.types[places],
-            self.type_lists,
+            self.norm[places],
+            labels,
             lambda i: self.title_of(int(places[i])),
             self.bad,
         )
@@ -109,18 +129,25 @@ def _parquet_blocks(path: Path, name: str, embedding_dim: int) -> Iterator[Block
     reader = ParquetReader(path, name, labelled=False, embedding_dim=embedding_dim, extra=("types", "title"))
     names = class_labels(reader.schema, ["types"]).get("types") or (TAGS if is_published(reader.names) else None)
     for rows in reader.blocks(BLOCK_ROWS, strings=False):
-        types, lists = np.zeros(len(rows), np.int32), [()]
-        if "types" in rows.extra:
-            types, lists = arrow.tags(rows.extra["types"], names, types_of, {})
-        title = rows.extra.get("title")
         block = Block(
-            rows.gridimage_id, rows.bucket, rows.embedding, types, lists, partial(_title, title), len(rows.problems)
+            rows.gridimage_id,
+            rows.bucket,
+            rows.embedding,
+            rows.norm,
+            partial(_labels_of, rows.extra.get("types"), names, len(rows)),
+            partial(_title, rows.extra.get("title")),
+            len(rows.problems),
         )
         if rows.problems:
             good = np.ones(len(rows), bool)
             good[list(rows.problems)] = False
             block = block.take(good)
         yield block
+
+
+def _labels_of(types: pa.Array | None, names: list[str] | None, count: int) -> Labels:
+    """Tags that nobody knows are as if there were none."""
+    return (np.zeros(count, np.int32), [()]) if types is None else arrow.tags(types, names, types_of, {})
 
 
 def _title(titles: Any, place: int) -> str | None:
@@ -130,23 +157,24 @@ def _title(titles: Any, place: int) -> str | None:
 
 
 def _of_json(rows: Any) -> Block:
-    lists: dict[tuple[int, ...], int] = {(): 0}
-    types = np.zeros(len(rows), np.int32)
-    for place, value in enumerate(rows.extra["types"]):
-        try:
-            found = types_of(value) if value else ()
-        except ValueError:  # tags that nobody knows: as if there were none
-            continue
-        types[place] = lists.setdefault(found, len(lists))
     return Block(
         rows.gridimage_id,
         rows.bucket,
         rows.embedding,
-        types,
-        list(lists),
+        norms_of(rows.embedding),
+        partial(_labels_of_json, rows.extra["types"]),
         partial(_title, rows.extra["title"]),
         len(rows.rejected),
     )
+
+
+def _labels_of_json(values: list[Any]) -> Labels:
+    lists: dict[tuple[int, ...], int] = {(): 0}
+    types = np.zeros(len(values), np.int32)
+    for place, value in enumerate(values):
+        with contextlib.suppress(ValueError):  # tags that nobody knows: as if there were none
+            types[place] = lists.setdefault(types_of(value) if value else (), len(lists))
+    return types, list(lists)
 
 
 def ids_of(source: str) -> Iterator[np.ndarray]:

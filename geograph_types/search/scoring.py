@@ -32,8 +32,7 @@ class Likeness:
         self._unit = (self.near / np.linalg.norm(self.near, axis=1, keepdims=True)).T.astype(np.float32)
 
     def __call__(self, block: Block) -> tuple[np.ndarray, np.ndarray]:
-        length = np.sqrt(np.einsum("nd,nd->n", block.embedding, block.embedding))
-        nearest = (block.embedding @ self._unit).max(axis=1) / np.maximum(length, 1e-12)
+        nearest = (block.embedding @ self._unit).max(axis=1) / np.maximum(block.norm, 1e-12)
         return nearest, np.zeros(len(block), int)
 
 

@@ -5,9 +5,10 @@ import sys
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from geograph_types import cli
+from geograph_types.flags import parser_of
 from geograph_types.training.recipes import RECIPES, as_flags
 
 
@@ -113,6 +114,11 @@ class WeightingArguments:
         default=False,
         metadata={"help": "lower the weight of rows that the folds contradict; lists them in label_noise.csv"},
     )
+    distance_faults: bool = field(
+        default=False,
+        metadata={"help": "also learn what to answer where a distance is zero, hidden or wrong by mistake, as far as "
+                  "the folds show that right distances lose nothing by it"},
+    )  # fmt: skip
     vision_model: str | None = field(
         default=None, metadata={"help": "Hub id or folder of the CLIP model with its text tower (the config's)"}
     )
@@ -124,6 +130,14 @@ class WeightingArguments:
             raise ValueError(f"--folds is 0 (none) or at least 2, got {self.folds}")
         if self.clean_labels and not self.folds:
             raise ValueError("--clean_labels needs --folds 2 or more (or say --clean_labels False)")
+        if self.distance_faults and not self.folds:
+            raise ValueError("--distance_faults needs --folds 2 or more (or say --distance_faults False)")
+
+
+TRAINING_FLAGS = """
+Besides, every flag of transformers' TrainingArguments, such as --output_dir, --num_train_epochs (50),
+--per_device_train_batch_size (1024), --learning_rate (0.001), --seed (42), --push_to_hub; `--help --all` lists them.
+"""
 
 
 class Arguments(NamedTuple):
@@ -141,13 +155,25 @@ def parse(description: str, arguments: list[str] | None = None) -> Arguments:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if arguments and arguments[0].endswith((".json", ".yaml", ".yml")):
         arguments = [*flags_of_file(Path(arguments[0])), *arguments[1:]]
+    if {"-h", "--help"} & set(arguments) and "--all" not in arguments:
+        show_own_flags(description)
     from geograph_types.training.training_arguments import GeographTrainingArguments
 
+    arguments = [flag for flag in arguments if flag != "--all"]
     recipe = next((b for a, b in pairwise(arguments) if a == "--recipe"), "default")
     recipe = next((a.partition("=")[2] for a in arguments if a.startswith("--recipe=")), recipe)
     flags = as_flags(recipe) if recipe in RECIPES else []
     kinds = (ModelArguments, DataArguments, LabelArguments, WeightingArguments, GeographTrainingArguments)
     return Arguments(*cli.parse_flags(*kinds, description=description, args=[*flags, *arguments]))
+
+
+def show_own_flags(description: str) -> NoReturn:
+    """`--help`, at once: the flags of transformers, whose import takes seconds, are named and not listed."""
+    own = (ModelArguments, DataArguments, LabelArguments, WeightingArguments)
+    parser, _ = parser_of(own, description.strip())
+    parser.epilog = TRAINING_FLAGS
+    parser.print_help()
+    sys.exit(0)
 
 
 def flags_of_file(path: Path) -> list[str]:

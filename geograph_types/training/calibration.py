@@ -7,7 +7,8 @@ thresholds are tuned after it and saved in the config.
 import numpy as np
 import torch
 
-# A class with fewer positives than this keeps what it has: a fit would follow single rows.
+# A class with fewer positives than this, each counted by its weight, keeps what it has: a fit would follow single
+# rows.
 MINIMUM_SUPPORT = 5
 
 # A class is calibrated only where the rows say that it needs it: twice the gain in log-likelihood is χ² with two
@@ -57,8 +58,8 @@ def fit_calibration(
     with torch.enable_grad():
         before = per_class().detach()
         optimizer.step(closure)
-    positives = targets.sum(0)
-    enough = (positives >= MINIMUM_SUPPORT) & (len(targets) - positives >= MINIMUM_SUPPORT)
+    positives = (weight[:, None] * targets).sum(0)
+    enough = (positives >= MINIMUM_SUPPORT) & (weight.sum() - positives >= MINIMUM_SUPPORT)
     enough &= 2 * (before - per_class().detach()) > likelihood_ratio
     scale = torch.where(enough, log_scale.detach().exp(), 1.0)
     return scale.float(), torch.where(enough, bias.detach(), 0.0).float()
@@ -90,7 +91,7 @@ def tune_thresholds(
     thresholds = []
     for column in range(probabilities.shape[1]):
         target = targets[:, column] > 0.5
-        if target.sum() < MINIMUM_SUPPORT or (weight * target).sum() <= 0:
+        if (weight * target).sum() < MINIMUM_SUPPORT:
             thresholds.append(default)
             continue
         f1, error = f1_by_threshold(probabilities[:, column], target, weight)

@@ -6,6 +6,7 @@ import numpy as np
 
 from geograph_types.rows.fields import Rows
 from geograph_types.training.arguments import LabelArguments
+from geograph_types.training.distance_faults import DistanceEvidence
 from geograph_types.training.labels import official_weights, training_targets
 from names_geograph import class_of
 
@@ -15,7 +16,8 @@ class TrainingData:
     """Rows with what training makes of their tags and weights. Indexing takes rows out of everything at once.
 
     `factor` is what the weights are multiplied by; `label_factor` is the part of it that doubts the label itself (what
-    a true drone weighs says nothing about thresholds). `unseen_logits` come from models that have not seen the row.
+    a true drone weighs says nothing about thresholds). `unseen_logits` and `evidence` come from models that have not
+    seen the row; with `evidence`, each row is also learnt with a distance that it might have been given by mistake.
     """
 
     rows: Rows
@@ -26,6 +28,7 @@ class TrainingData:
     factor: np.ndarray | None = None  # float32 [N], 1 where not given
     label_factor: np.ndarray | None = None  # float32 [N], 1 where not given
     unseen_logits: np.ndarray | None = None  # float32 [N, C]
+    evidence: DistanceEvidence | None = None
 
     def __post_init__(self):
         if self.factor is None:
@@ -56,8 +59,11 @@ class TrainingData:
     def __getitem__(self, index) -> "TrainingData":
         arrays = ("rows", "targets", "given_weight", "factor", "label_factor")
         taken = {name: getattr(self, name)[index] for name in arrays}
-        unseen = None if self.unseen_logits is None else self.unseen_logits[index]
-        return replace(self, **taken, unseen_logits=unseen)
+        unseen = {
+            name: None if (value := getattr(self, name)) is None else value[index]
+            for name in ("unseen_logits", "evidence")
+        }
+        return replace(self, **taken, **unseen)
 
     @property
     def is_cross_far(self) -> np.ndarray:
@@ -69,3 +75,8 @@ class TrainingData:
     def weight(self) -> np.ndarray:
         """float32 [N]: what each row weighs in training."""
         return self.given_weight * self.factor
+
+    @property
+    def trust(self) -> np.ndarray:
+        """float32 [N]: how far each row's labels are trusted, whatever else makes it weigh more or less."""
+        return self.given_weight * self.label_factor

@@ -6,23 +6,49 @@ answers, ten times as many as validation has, set the calibration and the thresh
 
 import copy
 import shutil
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 
 from geograph_types.files import whole_file
 from geograph_types.hub.run_files import OUT_OF_FOLD
-from geograph_types.inference import logits_of
+from geograph_types.inference import logits_of, probabilities_of
 from geograph_types.rows.splits import splitmix64
 from geograph_types.training.checkpoints import UNFINISHED
 from geograph_types.training.data import TrainingData
+from geograph_types.training.distance_faults import DistanceEvidence
 from geograph_types.training.memory_rows import MemoryRows
+from geograph_types.training.picture_model import answers_of, fit_picture_model
 from geograph_types.training.processes import by_the_first, is_first, say
 from geograph_types.training.run import Run
 from geograph_types.training.trainer import GeographTrainer, callbacks_for, show_quiet_progress
+from names_geograph import NUM_DISTANCE_BUCKETS
 
 # Fewer training rows than this teach a fold too little.
 MINIMUM_ROWS = 200
+
+
+@dataclass
+class OutOfFold:
+    """What models say of rows that they have not seen.
+
+    Attributes:
+        train: logits of the training rows, float32 [N, C]. validation: the fold models' mean logits [V, C], or None.
+        believed, picture, likely: of the training rows, as in `DistanceEvidence`; None where nobody asks for them.
+    """
+
+    train: np.ndarray
+    validation: np.ndarray | None = None
+    believed: np.ndarray | None = None
+    picture: np.ndarray | None = None
+    likely: np.ndarray | None = None
+
+    @property
+    def evidence(self) -> DistanceEvidence | None:
+        if self.believed is None:
+            return None
+        return DistanceEvidence(self.believed, self.picture, self.likely)
 
 
 def deal(gridimage_id: np.ndarray, folds: int, seed: int = 0) -> np.ndarray:
@@ -31,33 +57,45 @@ def deal(gridimage_id: np.ndarray, folds: int, seed: int = 0) -> np.ndarray:
     return (mixed % np.uint64(folds)).astype(np.int64)
 
 
-def kept_or_new(run: Run) -> tuple[np.ndarray, np.ndarray | None]:
-    """The logits of `out_of_fold_logits`, kept beside the run while it lasts; tied to its data and settings."""
+def kept_or_new(run: Run) -> OutOfFold:
+    """The answers of `out_of_fold`, kept beside the run while it lasts; tied to its data and settings."""
     path = run.output / OUT_OF_FOLD
     kept = by_the_first(lambda: _kept(path, run.key))
     if kept is None:
-        found = out_of_fold_logits(run)
+        found = out_of_fold(run)
         kept = by_the_first(lambda: _keep(path, run.key, found))
     return kept
 
 
-def out_of_fold_logits(run: Run) -> tuple[np.ndarray, np.ndarray | None]:
-    """For each training row the logits of a model that has not seen it, float32 [N, C]; for validation their mean.
+def out_of_fold(run: Run) -> OutOfFold:
+    """For each training row the answers of models that have not seen it; for validation the mean of their logits.
 
     The fold models stop early on validation, as the main one does.
     """
     train, validation, folds = run.train, run.validation, run.arguments.weighting.folds
     place = deal(train.rows.gridimage_id, folds, run.args.seed)
-    found = np.zeros(train.targets.shape, dtype=np.float32)
-    on_validation = None if validation is None else np.zeros(validation.targets.shape, dtype=np.float32)
+    found = OutOfFold(np.zeros(train.targets.shape, dtype=np.float32))
+    if validation is not None:
+        found.validation = np.zeros(validation.targets.shape, dtype=np.float32)
+    if run.arguments.weighting.distance_faults:
+        rows, classes = train.targets.shape
+        found.believed = np.zeros((rows, NUM_DISTANCE_BUCKETS, classes), dtype=np.float16)
+        found.picture = np.zeros((rows, classes), dtype=np.float32)
+        found.likely = np.zeros((rows, NUM_DISTANCE_BUCKETS), dtype=np.float32)
     say(f"predicting the training rows by models that have not seen them, {folds} folds")
     for fold in range(folds):
-        held = np.flatnonzero(place == fold)
-        model = _model_of_fold(run, fold, train[np.flatnonzero(place != fold)])
-        found[held] = logits_of(model, train.rows.embedding[held], train.rows.distance[held])
-        if on_validation is not None:
-            on_validation += logits_of(model, validation.rows.embedding, validation.rows.distance) / folds
-    return found, on_validation
+        inside, held = np.flatnonzero(place != fold), np.flatnonzero(place == fold)
+        model, embedding = _model_of_fold(run, fold, train[inside]), train.rows.embedding[held]
+        found.train[held] = logits_of(model, embedding, train.rows.distance[held])
+        if validation is not None:
+            found.validation += logits_of(model, validation.rows.embedding, validation.rows.distance) / folds
+        if found.believed is not None:
+            for bucket in range(NUM_DISTANCE_BUCKETS):
+                found.believed[held, bucket] = probabilities_of(model, embedding, np.full(len(held), bucket))
+            patience, seed = run.arguments.data.patience, run.args.seed + 1 + fold
+            picture = fit_picture_model(train[inside], validation, run.args, patience, seed)
+            found.picture[held], found.likely[held] = answers_of(picture, embedding)
+    return found
 
 
 def _model_of_fold(run: Run, fold: int, data: TrainingData):
@@ -85,17 +123,18 @@ def _model_of_fold(run: Run, fold: int, data: TrainingData):
     return trainer.model.cpu().float().eval()
 
 
-def _kept(path: Path, key: str) -> tuple[np.ndarray, np.ndarray | None] | None:
+def _kept(path: Path, key: str) -> OutOfFold | None:
     try:
         with np.load(path) as kept:
             if str(kept["key"]) == key:
-                return kept["train"], kept["validation"] if kept["validation"].size else None
-    except (OSError, ValueError, KeyError):
+                return OutOfFold(**{name: kept[name] for name in kept.files if name != "key"})
+    except (OSError, ValueError, KeyError, TypeError):
         pass  # none, or not one of this version
     return None
 
 
-def _keep(path: Path, key: str, found: tuple[np.ndarray, np.ndarray | None]):
+def _keep(path: Path, key: str, found: OutOfFold) -> OutOfFold:
+    arrays = {field.name: getattr(found, field.name) for field in fields(found)}
     with whole_file(path, "wb") as file:
-        np.savez(file, key=key, train=found[0], validation=np.zeros(0) if found[1] is None else found[1])
+        np.savez(file, key=key, **{name: value for name, value in arrays.items() if value is not None})
     return found

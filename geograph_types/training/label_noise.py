@@ -25,34 +25,43 @@ LOWERED = 0.1
 RARE = 0.02
 
 
-def doubtful(probabilities: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """bool [N]: the labels are confidently contradicted.
+def doubtful(probabilities: np.ndarray, targets: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
+    """bool [N]: the labels are confidently contradicted. Never a row of weight 0, which nobody asks about.
 
     Args:
         probabilities: [N, C], out of fold: of a model that has not seen the row. targets: [N, C].
+        weight: [N], how far each row's labels are trusted when the mean of its class is taken; 1 where absent.
     """
+    weight = np.ones(len(targets)) if weight is None else np.asarray(weight, dtype=np.float64)
     given = targets > 0.5
     supported = np.where(given, probabilities, 0.0).max(axis=1)
-    own_mean = np.where(given, probabilities, 0.0).sum(axis=0) / np.maximum(given.sum(axis=0), 1)
+    trusted = weight @ given
+    own_mean = weight @ np.where(given, probabilities, 0.0) / np.where(trusted > 0, trusted, 1.0)
     missing = ~given & (probabilities >= np.maximum(own_mean, SURE))
-    return (supported < UNLIKELY) & missing.any(axis=1)
+    return (supported < UNLIKELY) & missing.any(axis=1) & (weight > 0)
 
 
-def noise_factor(probabilities: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """What to multiply the rows' weights by, float32 [N]."""
+def noise_factor(probabilities: np.ndarray, targets: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
+    """What to multiply the rows' weights by, float32 [N]; arguments as of `doubtful`."""
+    weight = np.ones(len(targets)) if weight is None else np.asarray(weight, dtype=np.float64)
     given = targets > 0.5
-    rare = given[:, given.mean(axis=0) < RARE].any(axis=1)
-    return np.where(doubtful(probabilities, targets) & ~rare, LOWERED, 1.0).astype(np.float32)
+    share = weight @ given / max(weight.sum(), np.finfo(float).tiny)
+    rare = given[:, share < RARE].any(axis=1)
+    return np.where(doubtful(probabilities, targets, weight) & ~rare, LOWERED, 1.0).astype(np.float32)
 
 
 def suggestions(
-    rows: Rows, probabilities: np.ndarray, targets: np.ndarray, classes: Sequence[str] = CLASSES
+    rows: Rows,
+    probabilities: np.ndarray,
+    targets: np.ndarray,
+    classes: Sequence[str] = CLASSES,
+    weight: np.ndarray | None = None,
 ) -> list[dict]:
     """The doubtful rows, the surest first: id, raw tags, the class that the model sees, its probability, the page.
 
     A suggested Cross Far is given as Cross Grid, as everywhere that people read it.
     """
-    chosen = np.flatnonzero(doubtful(probabilities, targets))
+    chosen = np.flatnonzero(doubtful(probabilities, targets, weight))
     missing = np.where(targets > 0.5, 0.0, probabilities)
     order = chosen[np.lexsort((rows.gridimage_id[chosen], -missing[chosen].max(axis=1)))]
     found = []

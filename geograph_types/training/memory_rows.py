@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from geograph_types.training.data import TrainingData
+from geograph_types.training.distance_faults import faulty_distances
 from geograph_types.training.distances import changed_distances, changes_distances
 from grid_geograph import model_buckets
 
@@ -15,6 +16,9 @@ class MemoryRows(torch.utils.data.Dataset):
 
     Every epoch hides and scrambles distances anew, from the seed and the epoch alone, so that a run that was
     stopped and resumed sees what an uninterrupted one sees. `distance` holds the model's own buckets.
+
+    Where the data holds `evidence`, a batch of B rows is 2 B long: each row as it is given, and again with another
+    distance, drawn anew each epoch, and what is to be answered then.
     """
 
     def __init__(self, data: TrainingData, training: bool = True, seed: int = 0):
@@ -25,14 +29,21 @@ class MemoryRows(torch.utils.data.Dataset):
         self.buckets = data.config.num_distance_buckets
         self.options = data.options if training and changes_distances(data.options) else None
         self.cross_far = data.is_cross_far
+        self.evidence = data.evidence if training else None
         self.seed = seed
         self.distance = self._as_the_model_counts(self.given_distance)
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
         """Called at the start of every epoch."""
+        generator = np.random.default_rng([self.seed, epoch])
+        if self.evidence is not None:
+            bucket = faulty_distances(len(self), generator)
+            self.faulty_distance = self._as_the_model_counts(bucket)
+            self.faulty_labels = torch.from_numpy(
+                self.evidence.targets(self.labels.numpy(), bucket, self.given_distance)
+            )
         if self.options is not None:
-            generator = np.random.default_rng([self.seed, epoch])
             self.distance = self._as_the_model_counts(
                 changed_distances(self.given_distance, self.cross_far, self.options, generator)
             )
@@ -45,12 +56,19 @@ class MemoryRows(torch.utils.data.Dataset):
 
     def __getitems__(self, indices: list[int] | torch.Tensor) -> dict[str, torch.Tensor]:
         index = torch.as_tensor(indices)
-        return {
+        batch = {
             "embedding": self.embedding.index_select(0, index),
             "distance": self.distance.index_select(0, index),
             "labels": self.labels.index_select(0, index),
             "weight": self.weight.index_select(0, index),
         }
+        if self.evidence is None:
+            return batch
+        copies = batch | {
+            "distance": self.faulty_distance.index_select(0, index),
+            "labels": self.faulty_labels.index_select(0, index),
+        }
+        return {name: torch.cat([value, copies[name]]) for name, value in batch.items()}
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         return {name: value[0] for name, value in self.__getitems__([index]).items()}

@@ -3,10 +3,11 @@
 |                        | official-v1 | official-v2.3 | default |
 | ---------------------- | ----------- | ------------- | ------- |
 | cross_far_min_distance | 256 m       | 256 m         | 0       |
-| distance_dropout       | 0           | 0.3           | 0.3     |
+| distance_dropout       | 0           | 0.3           | 0       |
 | cross_far_scramble     | 0           | 1.0           | 0       |
-| distance_shuffle       | 0           | 0             | 0.4     |
+| distance_shuffle       | 0           | 0             | 0       |
 | folds, clean_labels    | no          | no            | 2, yes  |
+| distance_faults        | no          | no            | yes     |
 | calibrate              | no          | no            | yes     |
 | tune_thresholds        | no (0.5)    | no (0.5)      | yes     |
 
@@ -37,10 +38,9 @@ RECIPES: dict[str, dict[str, bool | int | float | str]] = {
     "official-v2.3": OFFICIAL | {"distance_dropout": 0.3, "cross_far_scramble": 1.0},
     "default": COMMON
     | {
-        "distance_dropout": 0.3,
-        "distance_shuffle": 0.4,
         "folds": 2,
         "clean_labels": True,
+        "distance_faults": True,
         "calibrate": True,
         "tune_thresholds": True,
     },

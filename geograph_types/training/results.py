@@ -44,13 +44,15 @@ def write_results(run: Run, trainer, metric, trained: dict) -> None:
     scratch.rmdir()
     draw_learning_curve(trainer.state.log_history, run.output / LEARNING_CURVE)
     cleaned = bool((run.train.label_factor != 1).any() or run.arguments.weighting.clean_labels)
-    settings = asdict(run.arguments.model) | asdict(run.arguments.labels) | {"clean_labels": cleaned}
+    rates = None if run.train.evidence is None else asdict(run.train.evidence.rates)
+    settings = asdict(run.arguments.model) | asdict(run.arguments.labels)
+    settings |= {"clean_labels": cleaned, "distance_faults": rates}
     split = "test" if "test" in figures else "eval"
     name = "validation" if split == "eval" else split
     write_card(run.output, model.config, figures.get(split), name, settings, trained)
     (run.output / OUT_OF_FOLD).unlink(missing_ok=True)
     epochs = {"epoch": trainer.state.epoch, "num_train_epochs": run.args.num_train_epochs}
-    write_json(run.output / FINISHED, trained | epochs)
+    write_json(run.output / FINISHED, trained | epochs | {"distance_faults": rates})
 
 
 def calibrate(model, run: Run) -> None:
@@ -70,7 +72,7 @@ def calibrate(model, run: Run) -> None:
         return
     if train.unseen_logits is not None:
         targets = np.concatenate([train.targets, targets])
-        weight = np.append(train.given_weight * train.label_factor, weight)
+        weight = np.append(train.trust, weight)
         logits = torch.cat([torch.from_numpy(train.unseen_logits), logits])
     probabilities = (logits * scale + bias).sigmoid().numpy()
     model.config.thresholds = [round(t, 4) for t in tune_thresholds(probabilities, targets, weight)]

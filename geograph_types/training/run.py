@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from geograph_types.cli import CommandError
 from geograph_types.files import ROOT
 from geograph_types.training import run_folder
@@ -75,9 +77,21 @@ def open_run(arguments: Arguments) -> Run:
         None if rows is None else TrainingData.of(rows, config, arguments.labels)
         for rows in (splits.train, splits.validation, splits.test)
     )
+    train, validation = trusted(train), validation and trusted(validation)
+    if train is None:
+        raise CommandError(f"{arguments.data.dataset}: no training row weighs more than 0")
     if validation is None and arguments.training.eval_strategy != "no":
         raise CommandError(f"{arguments.data.dataset}: no validation rows; --eval_strategy no trains without")
     return Run(arguments, output, config, start, train, validation, test, settings, checkpoint, finished)
+
+
+def trusted(data: TrainingData) -> TrainingData | None:
+    """The rows that weigh anything: the others teach nothing, and so that nothing is derived from them, they are not
+    even looked at. None where there is no such row."""
+    kept = np.flatnonzero(data.given_weight > 0)
+    if len(kept) == len(data):
+        return data
+    return data[kept] if len(kept) else None
 
 
 def new_config(arguments: Arguments, width: int):

@@ -3,17 +3,16 @@
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from geograph_types.cli import CommandError
 from geograph_types.rows.fields import Rows
 from geograph_types.rows.parquet import is_synthetic, read_split
 from geograph_types.rows.sources import dataset_files
 from geograph_types.rows.splits import SPLITS
 from geograph_types.training.arguments import DataArguments
+from row_geograph import NORMALISED_BELOW, norms_of
 
-# CLIP's own vectors have lengths of about 10; below this mean they were normalised.
-NORMALISED_BELOW = 2.0
+# So many vectors, evenly spread, tell whether all are normalised.
+LOOKED_AT = 4096
 
 
 class Splits(NamedTuple):
@@ -42,11 +41,11 @@ def load_splits(arguments: DataArguments) -> Splits:
     train = found[0]
     if train is None:
         raise CommandError(f"{arguments.dataset}: no rows to train on")
-    length = float(np.linalg.norm(train.embedding[:: max(1, len(train) // 4096)], axis=1).mean())
-    if length < NORMALISED_BELOW and not arguments.allow_normalised:
+    norms = norms_of(train.embedding[:: max(1, len(train) // LOOKED_AT)])
+    if (norms < NORMALISED_BELOW).mean() > 0.5 and not arguments.allow_normalised:
         raise CommandError(
-            f"{arguments.dataset}: its vectors have a mean length of {length:.2f}, as normalised ones do; the model "
-            f"expects CLIP's own, about 10. --allow_normalised trains on them all the same"
+            f"{arguments.dataset}: its vectors have a mean length of {norms.mean():.2f}, as normalised ones do; the "
+            f"model expects CLIP's own, about 10. --allow_normalised trains on them all the same"
         )
     synthetic = is_synthetic(dataset_files(arguments.dataset, arguments.dataset_config, "train"))
     return Splits(train, found[1], found[2], synthetic)

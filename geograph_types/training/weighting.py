@@ -1,10 +1,11 @@
-"""Factors on the rows' weights: every rule that the flags ask for, and the lists that they leave in the folder."""
+"""Factors on the rows' weights, and distances not to rely on: every rule that the flags ask for, and their lists."""
 
 import numpy as np
 
 from geograph_types import cli
 from geograph_types.hub.run_files import FOREGROUND_LIST, NOISE_LIST
 from geograph_types.training.data import TrainingData
+from geograph_types.training.distance_faults import DistanceEvidence, bearable_rates
 from geograph_types.training.folds import MINIMUM_ROWS, kept_or_new
 from geograph_types.training.foreground import foreground_factor, write_foreground_list
 from geograph_types.training.label_noise import noise_factor, suggestions, write_suggestions
@@ -26,9 +27,12 @@ def apply_weighting(run: Run) -> None:
     if arguments.foreground_filter or arguments.foreground_rules:
         _lower_foreground(run)
     if arguments.folds and len(run.train) >= MINIMUM_ROWS:  # a fold of a few rows teaches nothing
-        run.train.unseen_logits, on_validation = kept_or_new(run)
+        unseen = kept_or_new(run)
+        run.train.unseen_logits = unseen.train
         if arguments.clean_labels:
-            _lower_doubtful(run, on_validation)
+            _lower_doubtful(run, unseen.validation)
+        if arguments.distance_faults:
+            _expect_faults(run, unseen.evidence)
 
 
 def _lower_foreground(run: Run) -> None:
@@ -37,7 +41,7 @@ def _lower_foreground(run: Run) -> None:
     filtered = run.arguments.weighting.foreground_filter
     with cli.naming_flag("--vision_model DIR"):
         factor, listed = by_the_first(lambda: foreground_factor(run.train.rows, filtered, *tower))
-    run.train.factor = run.train.factor * factor
+    run.train.factor, run.train.label_factor = run.train.factor * factor, run.train.label_factor * factor
     path = run.output / FOREGROUND_LIST
     by_the_first(lambda: write_foreground_list(path, listed))
     say(f"foreground: {int((factor < 1).sum()):,} of {len(listed):,} From Above rows weigh less; {path}")
@@ -54,8 +58,17 @@ def _lower_doubtful(run: Run, on_validation: np.ndarray | None) -> None:
     say(f"label noise: {len(listed):,} rows are contradicted: they weigh less, and {path} lists them")
 
 
+def _expect_faults(run: Run, evidence: DistanceEvidence) -> None:
+    """Training also sees distances that might be given by mistake, as many as right ones can bear."""
+    train = run.train
+    evidence.rates = bearable_rates(evidence, train.targets, train.rows.distance, train.trust)
+    train.evidence = evidence
+    say(f"distances that may be wrong: prepared for {evidence.rates}")
+
+
 def _doubt(data: TrainingData, logits: np.ndarray) -> list[dict]:
     probabilities = 1 / (1 + np.exp(-logits))
-    factor = noise_factor(probabilities, data.targets)
+    trust = data.trust
+    factor = noise_factor(probabilities, data.targets, trust)
     data.factor, data.label_factor = data.factor * factor, data.label_factor * factor
-    return suggestions(data.rows, probabilities, data.targets, data.config.classes)
+    return suggestions(data.rows, probabilities, data.targets, data.config.classes, trust)

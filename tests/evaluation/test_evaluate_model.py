@@ -1,9 +1,8 @@
 """`evaluate_model.py` as a user runs it: every figure there, the report whole and alone."""
 
+import contextlib
 import json
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ from geograph_types.rows.parquet import read_parquet
 from geograph_types.training.labels import training_targets
 from modeling_geograph import GeographModel
 from names_geograph import CLASSES
+from tests.support.commands import in_process
 
 
 @pytest.fixture(scope="module")
@@ -22,18 +22,19 @@ def report(root, tmp_path_factory):
     folder = tmp_path_factory.mktemp("evaluate")
 
     def command(script, *arguments):
-        return subprocess.run(
-            [sys.executable, str(root / script), *arguments], cwd=folder, capture_output=True, text=True
-        )
+        with contextlib.chdir(folder):
+            return in_process(script, *arguments)
 
-    assert command("prepare_dataset.py", "--source", "synthetic:1500", "--small", "1000").returncode == 0
+    assert command("prepare_dataset", "--source", "synthetic:1500", "--small", "1000").returncode == 0
     for name, seed in (("ours", 0), ("other", 1)):
         torch.manual_seed(seed)
         config = GeographConfig(thresholds=[0.4] * 7, synthetic=True)
         config.cross_far_min_distance = 256 * seed
         save_model_repository(GeographModel(config), folder / name)
+    for name, changes in (("others", {"classes": ["A", "B"]}), ("wide", {"embedding_dim": 8})):
+        save_model_repository(GeographModel(GeographConfig(**changes)), folder / name)
     result = command(
-        "evaluate_model.py", "--model", "ours", "--split", "test", "--output_dir", "report", "--bootstrap", "100",
+        "evaluate_model", "--model", "ours", "--split", "test", "--output_dir", "report", "--bootstrap", "100",
         "--compare", "other",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
@@ -113,12 +114,15 @@ def test_the_card_takes_the_report_and_only_the_last_one(report, tmp_path):
         (["--model", "nowhere"], 1, "nowhere"),
         (["--model", "ours", "--dataset", "nowhere"], 1, "no such folder"),
         (["--model", "ours", "--split", "tset"], 2, "tset"),
+        (["--model", "ours", "--bootstrap", "50"], 2, "--bootstrap must be 0 (none) or at least 100"),
+        (["--model", "ours", "--compare", "others"], 1, "it predicts A, B"),
+        (["--model", "wide"], 1, "it takes vectors of 8 numbers; the rows have 512"),
         (["--model", "nowhere", "--update_card"], 2, "README.md"),
     ],
 )
 def test_mistakes_are_one_line(report, arguments, status, message):
     _, _, command = report
-    result = command("evaluate_model.py", *arguments)
+    result = command("evaluate_model", *arguments)
     assert result.returncode == status
     assert message in result.stderr.strip().splitlines()[-1]
     assert "Traceback" not in result.stderr

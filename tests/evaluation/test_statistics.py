@@ -164,11 +164,12 @@ def test_a_model_blind_to_the_distance_relies_on_it_not_at_all():
     torch.manual_seed(0)
     model = GeographModel(GeographConfig()).eval()
     rows = made_rows()
-    targets = np.zeros((len(rows), 7))
+    targets = np.random.default_rng(0).random((len(rows), 7)) < 0.5
     seeing = statistics.shortcut_test(model, rows, targets, np.full(7, 0.5))
     assert seeing["distance_reliance"] > 0.001
     with torch.no_grad():
         model.dist_emb.weight[:] = 0
+    assert len({seeing[f"f1_macro_{name}"] for name in ("hidden", "wrong", "conflated")}) == 3
     blind = statistics.shortcut_test(model, rows, targets, np.full(7, 0.5))
     assert blind["distance_reliance"] == 0
     assert set(blind["by_class"].values()) == {0.0}
@@ -179,6 +180,14 @@ def test_wrong_distances_are_wrong():
     wrong = statistics.wrong_distances(bucket)
     assert (wrong != bucket).all()
     assert wrong.max() <= 22
+
+
+def test_conflated_distances_are_a_third_of_the_known_ones():
+    bucket = np.repeat(np.arange(23), 600).astype(np.uint8)
+    conflated = statistics.conflated_distances(bucket)
+    changed = conflated != bucket
+    assert (conflated[changed] == 0).all() and not changed[bucket == 22].any()
+    assert changed[(bucket > 0) & (bucket < 22)].mean() == pytest.approx(1 / 3, abs=0.02)
 
 
 def test_baselines():

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from configuration_geograph import GeographConfig
+from geograph_types.files import ROOT
 from geograph_types.hub.model_folder import save_model_repository
 from geograph_types.inference import logits_of, probabilities_of
 from modeling_geograph import GeographModel
@@ -45,8 +46,6 @@ def some_rows(dim=512) -> tuple[np.ndarray, np.ndarray]:
 def php_of(weights, rows: list[dict]) -> list[dict]:
     if shutil.which("php") is None:
         pytest.skip("no php here (Debian: apt-get install php-cli)")
-    from tests.conftest import ROOT
-
     lines = "".join(json.dumps(row) + "\n" for row in rows)
     command = ["php", "-d", "memory_limit=512M", str(ROOT / "tests/support/read_weights.php"), str(weights)]
     result = subprocess.run(command, input=lines, capture_output=True, text=True, check=True)

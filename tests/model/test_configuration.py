@@ -1,8 +1,10 @@
 """The configuration: what it refuses, and that it survives being saved."""
 
 import json
+import sys
 
 import pytest
+from transformers import AutoConfig
 
 from configuration_geograph import GeographConfig
 from names_geograph import CLASSES, VISION_MODEL_REVISION
@@ -24,6 +26,12 @@ from names_geograph import CLASSES, VISION_MODEL_REVISION
         ({"classes": "abc"}, "list of names"),
         ({"thresholds": [0.5] * 6 + [1.5]}, "between 0 and 1"),
         ({"cross_far_min_distance": -1}, "metres"),
+        ({"hidden_dim": 10_000_000}, "hidden_dim must be a whole number of at least 1, at most 65536, got 10000000"),
+        ({"embedding_dim": 60_000, "hidden_dim": 60_000}, "weights"),
+        ({"num_distance_buckets": 1}, "at least 2"),
+        ({"classes": ["Aerial", 7]}, "different names"),
+        ({"vision_model": ""}, "vision_model"),
+        ({"synthetic": "no"}, "synthetic"),
     ],
 )
 def test_refuses_values_that_no_classifier_can_have(values, message):
@@ -42,6 +50,48 @@ def test_saved_and_read_back(tmp_path):
     assert again.id2label == dict(enumerate(CLASSES))
     assert again.label2id == {name: i for i, name in enumerate(CLASSES)}
     assert again.num_labels == 7
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"thresholds": [7, 8]}, "thresholds must be 7 numbers, one a class, got \\[7, 8\\]"),
+        ({"thresholds": [50] * 7}, "between 0 and 1"),
+        ({"classes": ["A", "A"]}, "different names"),
+        ({"hidden_dim": 10_000_000}, "hidden_dim"),
+        ({"dropout": "much"}, "dropout"),
+    ],
+)
+def test_values_given_to_from_pretrained_are_checked(root, changes, message):
+    for kind in (GeographConfig, AutoConfig):
+        with pytest.raises(ValueError, match=message) as refused:
+            kind.from_pretrained(root, trust_remote_code=True, **changes)
+        assert "\n" not in str(refused.value)
+
+
+def test_other_classes_given_to_from_pretrained_begin_with_thresholds_of_a_half(root):
+    config = AutoConfig.from_pretrained(root, trust_remote_code=True, classes=["A", "B"], hidden_dim=8, unknown=1)
+    assert config.thresholds == [0.5, 0.5] and config.id2label == {0: "A", 1: "B"} and config.hidden_dim == 8
+
+
+def test_values_changed_since_are_checked_when_saved(tmp_path):
+    config = GeographConfig()
+    config.thresholds = [0.5]
+    with pytest.raises(ValueError, match="7 numbers"):
+        config.save_pretrained(tmp_path)
+
+
+def test_an_older_transformers_is_named(root):
+    """In a module whose transformers lacks what 5.0 brought."""
+    import types
+
+    old = types.ModuleType("transformers")
+    old.__version__ = "4.57.1"
+    source = (root / "configuration_geograph.py").read_text()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "transformers", old)
+        with pytest.raises(ImportError, match=r"needs transformers 5.0 or newer, found 4.57.1; pip install -U"):
+            exec(compile(source, "configuration_geograph.py", "exec"), {"__name__": "config"})  # noqa: S102
 
 
 def test_other_classes_carry_their_own_labels():

@@ -121,11 +121,11 @@ def test_tables_that_are_none(tmp_path):
         list(iterate_photos(tmp_path / "missing.csv"))
     with pytest.raises(CommandError, match="no column 'path'"):
         records(tmp_path, "photo,distance\n")
-    with pytest.raises(CommandError, match="no column 'path'"):
+    with pytest.raises(CommandError, match="empty"):
         records(tmp_path, "")
     (tmp_path / "photos.parquet").write_bytes(b"PAR1 not")
     with pytest.raises(CommandError, match="not a Parquet file"):
         list(iterate_photos(tmp_path / "photos.parquet"))
     (tmp_path / "photos.csv.gz").write_bytes(gzip.compress(b"path\n" + b"a.jpg\n" * 9999)[:-20])
-    with pytest.raises(CommandError, match="damaged"):
+    with pytest.raises(CommandError, match="cut short"):
         list(iterate_photos(tmp_path / "photos.csv.gz"))

@@ -7,6 +7,8 @@ import json
 import lzma
 import os
 import pickle
+import subprocess
+import sys
 import threading
 import zipfile
 
@@ -22,6 +24,8 @@ from geograph_types.cli import CommandError
 from geograph_types.rows import json_text, readers, streams
 from geograph_types.rows.jsonl import parse_block
 from geograph_types.rows.sources import dataset_files, line_blocks, open_source
+from tests.support.hub_server import HubServer
+from tests.support.publishing import hub_environment
 from tests.support.source_rows import base64_of, block_of, source_row, vector
 
 
@@ -310,3 +314,40 @@ def test_dataset_files(tmp_path):
         dataset_files(str(prepared), "small", "dev")
     with pytest.raises(CommandError, match="no such folder"):
         dataset_files(str(tmp_path / "none"), "small", "train")
+
+
+FROM_THE_HUB = """
+import json
+from geograph_types.cli import CommandError
+from geograph_types.rows.sources import dataset_files, open_source
+try:
+    dataset_files("someone/photos", "tiny", "train")
+except CommandError as error:
+    told = str(error)
+files = dataset_files("someone/photos", "small", "train")
+parts = open_source("someone/photos")
+found = [[part.kind, sum(len(block) for block in part.checked(10))] for part in parts]
+try:
+    open_source("nobody/nothing")
+except CommandError as error:
+    print(json.dumps([found, [path.name for path in files], told, str(error)]))
+"""
+
+
+def test_datasets_on_the_hub(tmp_path):
+    for config in ("small", "large"):
+        rows = ROWS if config == "large" else ROWS[:2]
+        (tmp_path / "data" / config).mkdir(parents=True)
+        pq.write_table(pa.Table.from_pandas(pd.DataFrame(rows)), tmp_path / "data" / config / "train-00000.parquet")
+    with HubServer() as hub:
+        hub.put("datasets", "someone/photos", tmp_path / "data")
+        result = subprocess.run(
+            [sys.executable, "-c", FROM_THE_HUB],
+            env=hub_environment(hub.url, tmp_path / "home"), capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    found, files, told, nothing = json.loads(result.stdout)
+    assert found == [["parquet", 5]]
+    assert files == ["train-00000.parquet"]
+    assert "no config 'tiny'; there are large, small" in told
+    assert "nobody/nothing: no such file or folder here, and the Hub gives none" in nothing

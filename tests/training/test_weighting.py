@@ -17,7 +17,7 @@ from geograph_types.training.arguments import (
     WeightingArguments,
 )
 from geograph_types.training.data import TrainingData
-from geograph_types.training.folds import deal, out_of_fold_logits
+from geograph_types.training.folds import deal, out_of_fold
 from geograph_types.training.foreground import LOWERED
 from geograph_types.training.run import Run
 from geograph_types.training.training_arguments import GeographTrainingArguments
@@ -102,7 +102,8 @@ def test_a_fold_is_predicted_without_its_own_labels(make_run):
     train, validation = make_rows(400), make_rows(60, 1)
 
     def logits():
-        return out_of_fold_logits(make_run(train, validation, folds=2))
+        found = out_of_fold(make_run(train, validation, folds=2))
+        return found.train, found.validation
 
     before, held = logits()
     right = (before[:, 5] > before[:, 4]) == train.tags[:, TAGS.index("Inside")]

@@ -1,0 +1,98 @@
+"""What a picture says without its distance: its types, and how far its subject is likely to be.
+
+Only used while training: `distance_faults.py` needs to know whether a stated distance fits its picture.
+"""
+
+import numpy as np
+import torch
+from torch import nn
+
+from geograph_types.training.data import TrainingData
+from names_geograph import NUM_DISTANCE_BUCKETS
+
+# The loss of the distance against that of the types: some twenty times as large to begin with.
+DISTANCE_SHARE = 0.03
+# Without validation rows nothing says when to stop.
+EPOCHS_WITHOUT_VALIDATION = 20
+BATCH = 8192
+
+
+class PictureModel(nn.Module):
+    """[B, D] → logits of the classes [B, C] and of the standard buckets [B, 23], from one hidden layer."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.classes = len(config.classes)
+        self.layers = nn.Sequential(
+            nn.Linear(config.embedding_dim, config.hidden_dim),
+            nn.ReLU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(config.hidden_dim, self.classes + NUM_DISTANCE_BUCKETS),
+        )
+
+    def forward(self, embedding: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.layers(embedding).tensor_split([self.classes], dim=1)
+
+    def loss(self, rows: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        """Mean over the rows of weight × (mean binary cross-entropy of the types + a share of the distance's)."""
+        embedding, labels, bucket, weight = rows
+        types, distance = self(embedding)
+        per_row = nn.functional.binary_cross_entropy_with_logits(types, labels, reduction="none").mean(-1)
+        far = nn.functional.cross_entropy(distance, bucket, reduction="none")
+        return ((per_row + DISTANCE_SHARE * far) * weight).mean()
+
+
+def fit_picture_model(train: TrainingData, validation: TrainingData | None, args, patience: int, seed: int):
+    """A picture model of the training rows; a bare loop, with the main run's rate, batch, epochs and patience.
+
+    Args:
+        args: `GeographTrainingArguments`. patience: epochs without a better validation loss before stopping.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = PictureModel(train.config)
+        optimizer = torch.optim.Adam(model.parameters(), lr=args.learning_rate)
+        rows, held = _tensors(train), None if validation is None else _tensors(validation)
+        batch = args.train_batch_size * args.world_size  # the same in any number of processes
+        epochs = max(1, int(args.num_train_epochs))
+        epochs = epochs if held is not None else min(epochs, EPOCHS_WITHOUT_VALIDATION)
+        best, waited, kept = float("inf"), 0, None
+        for _ in range(epochs):
+            model.train()
+            order = torch.randperm(len(train), generator=generator)
+            for index in order.split(batch):
+                optimizer.zero_grad()
+                model.loss(tuple(part[index] for part in rows)).backward()
+                optimizer.step()
+            if held is None:
+                continue
+            model.eval()
+            with torch.inference_mode():
+                loss = float(model.loss(held))
+            waited += 1
+            if loss < best:
+                best, waited = loss, 0
+                kept = {name: value.clone() for name, value in model.state_dict().items()}
+            if patience and waited >= patience:
+                break
+    if kept is not None:
+        model.load_state_dict(kept)
+    return model.eval()
+
+
+def answers_of(model: PictureModel, embedding: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities of the classes [N, C], and of the buckets [N, 23] (they sum to 1); float32."""
+    types, distance = [], []
+    with torch.inference_mode():
+        for start in range(0, len(embedding), BATCH):
+            parts = model(torch.from_numpy(np.ascontiguousarray(embedding[start : start + BATCH])))
+            types.append(parts[0].sigmoid())
+            distance.append(parts[1].softmax(-1))
+    return torch.cat(types).numpy(), torch.cat(distance).numpy()
+
+
+def _tensors(data: TrainingData) -> tuple[torch.Tensor, ...]:
+    bucket = torch.from_numpy(data.rows.distance.astype(np.int64))
+    weight = torch.from_numpy(np.ascontiguousarray(data.weight, dtype=np.float32))
+    return torch.from_numpy(data.rows.embedding), torch.from_numpy(data.targets), bucket, weight

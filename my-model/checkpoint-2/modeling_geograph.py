@@ -1,0 +1,209 @@
+"""The classifier: a photo's CLIP embedding and its distance bucket in, a logit a class out."""
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from torch import nn
+from transformers import PreTrainedModel
+from transformers import initialization as init
+from transformers.utils import ModelOutput
+
+try:
+    from .configuration_geograph import GeographConfig
+    from .names_geograph import CLASSES, OFFICIAL_FAR, TASK
+except ImportError:
+    if __package__:  # a library that is missing or too old says so itself
+        raise
+    from configuration_geograph import GeographConfig
+    from names_geograph import CLASSES, OFFICIAL_FAR, TASK
+
+
+def weighted_bce(logits: torch.Tensor, labels: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:
+    """Mean over the batch of `weight_i` × mean over the classes of binary cross-entropy (the official loss).
+
+    Args:
+        logits: [B, C]. labels: [B, C], 0 to 1. weight: [B], 1 where absent. Computed in float32.
+    """
+    per_row = nn.functional.binary_cross_entropy_with_logits(logits.float(), labels.float(), reduction="none").mean(-1)
+    return (per_row if weight is None else per_row * weight).mean()
+
+
+@dataclass
+class GeographOutput(ModelOutput):
+    """`loss`: scalar, when labels were given. `logits`: [B, C], in the order of `config.classes`."""
+
+    loss: torch.FloatTensor | None = None
+    logits: torch.FloatTensor | None = None
+
+
+class GeographModel(PreTrainedModel):
+    """The official architecture (v1 to v2.3), so that official checkpoints convert bit for bit."""
+
+    config_class = GeographConfig
+    base_model_prefix = ""
+    main_input_name = "embedding"
+    # So that a saved folder holds this file and all that it imports.
+    _auto_class = "AutoModel"
+    # Trainer would skip its division by the accumulation steps otherwise.
+    accepts_loss_kwargs = False
+
+    def __init__(self, config: GeographConfig):
+        super().__init__(config)
+        self.dist_emb = nn.Embedding(config.num_distance_buckets, config.distance_embedding_dim)
+        self.fc = nn.Sequential(
+            nn.Linear(config.embedding_dim + config.distance_embedding_dim, config.hidden_dim),
+            nn.ReLU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(config.hidden_dim, len(config.classes)),
+        )
+        self.post_init()
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module):
+        """PyTorch's own defaults, which the official training used; transformers leaves them out on "meta"."""
+        if isinstance(module, nn.Linear):
+            bound = module.in_features**-0.5
+            init.uniform_(module.weight, -bound, bound)
+            init.uniform_(module.bias, -bound, bound)
+        elif isinstance(module, nn.Embedding):
+            init.normal_(module.weight)
+
+    def forward(
+        self,
+        embedding: torch.Tensor,
+        distance: torch.Tensor,
+        labels: torch.Tensor | None = None,
+        weight: torch.Tensor | None = None,
+    ) -> GeographOutput:
+        """Logits, and with `labels` the weighted loss.
+
+        Args:
+            embedding: float [B, D], projected CLIP image features (D 512 for ViT-B/32), **not** normalised.
+            distance: int [B], bucket indices, the last of `config.num_distance_buckets` for not known (22 of 23).
+            labels: float [B, C], 1 where the class applies.
+            weight: float [B], how far to trust each row's labels.
+
+        Raises:
+            ValueError: a wrong shape or dtype, or a bucket out of range.
+        """
+        self._check_inputs(embedding, distance, labels, weight)
+        features = torch.cat([embedding.to(self.dist_emb.weight.dtype), self.dist_emb(distance.int())], dim=-1)
+        logits = self.fc(features)
+        loss = None if labels is None else weighted_bce(logits, labels, weight)
+        return GeographOutput(loss=loss, logits=logits)
+
+    def _check_inputs(self, embedding, distance, labels, weight):
+        dim, classes = self.config.embedding_dim, len(self.config.classes)
+        for name, value in (("embedding", embedding), ("distance", distance), ("labels", labels), ("weight", weight)):
+            if not isinstance(value, torch.Tensor) and (value is not None or name in ("embedding", "distance")):
+                raise ValueError(f"{name} must be a torch.Tensor, got {type(value).__name__}")
+        if embedding.ndim != 2 or embedding.shape[1] != dim or not embedding.is_floating_point():
+            raise ValueError(f"embedding must be float [B, {dim}], got {_describe(embedding)}")
+        batch = embedding.shape[0]
+        if distance.shape != (batch,) or distance.is_floating_point() or distance.dtype == torch.bool:
+            raise ValueError(f"distance must be int [{batch}], one bucket a row, got {_describe(distance)}")
+        if labels is not None and labels.shape != (batch, classes):
+            raise ValueError(f"labels must be float [{batch}, {classes}], got {_describe(labels)}")
+        if weight is not None and weight.shape != (batch,):
+            raise ValueError(f"weight must be float [{batch}], one a row, got {_describe(weight)}")
+        # A look at the values would break a compiled graph, and there are none on "meta".
+        if torch.compiler.is_compiling() or distance.is_meta or not batch:
+            return
+        low, high = (int(x) for x in distance.aminmax())
+        if low < 0 or high >= self.config.num_distance_buckets:
+            raise ValueError(
+                f"distance must hold bucket indices 0 to {self.config.num_distance_buckets - 1}, "
+                f"got {low if low < 0 else high} (metres? bucket_of() in grid_geograph.py turns them into buckets)"
+            )
+
+    @classmethod
+    def from_pretrained(cls, *args, output_loading_info: bool = False, **kwargs):
+        """As `PreTrainedModel.from_pretrained`, but weights that the file lacks are not made up at random.
+
+        Raises:
+            ValueError: a missing weight, which would otherwise be a warning and a model that guesses; a damaged file.
+        """
+        name = args[0] if args else "the checkpoint"
+        try:
+            model, loading = super().from_pretrained(*args, output_loading_info=True, **kwargs)
+        except SafetensorError as error:
+            raise ValueError(f"{name}: its weights are damaged ({error}); fetch or make it again") from None
+        if missing := sorted(loading["missing_keys"]):
+            raise ValueError(f"{name}: its weights lack {', '.join(missing)}")
+        return (model, loading) if output_loading_info else model
+
+    def save_pretrained(self, save_directory: str | os.PathLike, *args, **kwargs) -> None:
+        """As `PreTrainedModel.save_pretrained`; the folder is then whole: its pipeline works, too.
+
+        transformers copies this file and what it imports (`as_pipeline` imports the pipeline, so that it comes along
+        from the Hub, too); it does not say in config.json where the pipeline is, nor let others read the weights.
+        """
+        self.config.check()
+        self.config.custom_pipelines = {TASK: {"impl": "pipeline_geograph.GeographPipeline", "pt": ["AutoModel"]}}
+        self.config.auto_map = {"AutoConfig": "configuration_geograph.GeographConfig"}
+        super().save_pretrained(save_directory, *args, **kwargs)
+        if not kwargs.get("is_main_process", True):
+            return
+        here = Path(__file__).resolve().parent
+        if here != Path(save_directory).resolve():
+            for path in here.glob("*_geograph.py"):
+                shutil.copyfile(path, Path(save_directory, path.name))
+        mask = os.umask(0)
+        os.umask(mask)
+        for path in Path(save_directory).glob("*.safetensors"):  # safetensors writes them for the owner alone
+            path.chmod(0o666 & ~mask)
+
+    def as_pipeline(self, **kwargs):
+        """This model as a `GeographPipeline`: photos or embeddings in, types out. Arguments as the pipeline's."""
+        try:
+            from .pipeline_geograph import GeographPipeline
+        except ImportError:
+            if __package__:  # a library that is missing or too old says so itself
+                raise
+            from pipeline_geograph import GeographPipeline
+        return GeographPipeline(self, **kwargs)
+
+    @classmethod
+    def load_checkpoint(cls, path: str | Path) -> tuple["GeographModel", dict]:
+        """An official `.pth` file → the model in evaluation mode, and the checkpoint as it was read.
+
+        Its config says what the official training did: Cross Grid counted as Cross Far only beyond 256 m.
+
+        Raises:
+            ValueError: a file that is not an official checkpoint, or holds NaN. OSError: a file that cannot be read.
+        """
+        try:
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        except OSError:
+            raise
+        except Exception as error:  # torch raises a different one for each way a file can be broken
+            # The first sentence: the next ones advise to read the file without the safeguard.
+            reason = str(error).strip().splitlines()[0].split(". ")[0] if str(error).strip() else type(error).__name__
+            raise ValueError(f"{path}: not a PyTorch checkpoint that can be read safely ({reason})") from error
+        if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("model_state_dict"), dict):
+            raise ValueError(f"{path}: not an official Geograph checkpoint: it has no 'model_state_dict'")
+        if list(checkpoint.get("classes", CLASSES)) != CLASSES:
+            raise ValueError(f"{path}: its classes are {checkpoint['classes']}, expected {CLASSES}")
+        state = dict(checkpoint["model_state_dict"])
+        config = GeographConfig(cross_far_min_distance=OFFICIAL_FAR)
+        if "dist_emb.weight" in state:  # 24 rows in the official files; the last is never used
+            state["dist_emb.weight"] = state["dist_emb.weight"][: config.num_distance_buckets]
+        model = cls(config)
+        expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+        found = {name: tuple(value.shape) for name, value in state.items()}
+        if found != expected:
+            odd = sorted(name for name in expected | found if expected.get(name) != found.get(name))[0]
+            raise ValueError(f"{path}: {odd} has shape {found.get(odd)}, expected {expected.get(odd)}")
+        for name, value in state.items():
+            if not value.isfinite().all():
+                raise ValueError(f"{path}: {name} holds NaN or infinity; fetch it again")
+        model.load_state_dict(state)
+        return model.eval(), checkpoint
+
+
+def _describe(tensor: torch.Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"

@@ -1,0 +1,69 @@
+"""Two processes on a CPU, started as torchrun starts them: they end as one process with the same global batch does."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from geograph_types.training import checkpoints
+from tests.conftest import ROOT
+
+# Without dropout both see the same numbers; two folds, label noise and calibration as by default.
+FLAGS = ("--num_train_epochs", "2", "--dropout", "0", "--save_steps", "3", "--save_strategy", "steps",
+         "--eval_strategy", "steps", "--eval_steps", "3", "--load_best_model_at_end", "True")  # fmt: skip
+
+
+def group(dataset: Path, output: Path, *flags: str) -> list[subprocess.Popen]:
+    """The two workers of one job, without torchrun's own process, which would cost another Python."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
+              "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}  # fmt: skip
+    command = [sys.executable, str(ROOT / "train.py"), "--dataset", str(dataset), "--output_dir", str(output)]
+    return [
+        subprocess.Popen(
+            [*command, *FLAGS, *flags], env=os.environ | shared | {"RANK": str(i), "LOCAL_RANK": str(i)},
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for i in range(2)
+    ]  # fmt: skip
+
+
+def losses(folder: Path) -> list[float]:
+    history = json.loads((folder / "trainer_state.json").read_text())["log_history"]
+    return [entry["eval_loss"] for entry in history if "eval_loss" in entry]
+
+
+def test_a_killed_group_goes_on_and_ends_as_one_process_does(dataset, train, tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    done = train(one, "--folds", 2, "--clean_labels", True, "--distance_faults", True, *FLAGS)
+    assert done.returncode == 0, done.stderr
+    batch = ("--per_device_train_batch_size", "64")
+    first, second = group(dataset, two, *batch)
+    until = time.monotonic() + 240
+    while not list(two.glob("checkpoint-*")) and time.monotonic() < until:
+        assert first.poll() is None, first.stderr.read()
+        time.sleep(0.01)
+    second.kill()
+    _, told = first.communicate(timeout=120)
+    second.communicate()
+    assert first.returncode == 1
+    assert "Traceback" not in told and told.strip().splitlines()[-1].startswith("train.py: error: ")
+    assert all(checkpoints.what_is_broken(path) is None for path in checkpoints.all_checkpoints(two))
+    workers = group(dataset, two, *batch)
+    outputs = [worker.communicate(timeout=240) for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0], outputs
+    assert "going on from" in outputs[0][1]
+    assert not outputs[1][0], "only the first process speaks"
+    assert losses(two) == pytest.approx(losses(one), rel=1e-5)
+    for name in ("eval_results.json", "test_results.json"):
+        found, expected = (json.loads((folder / name).read_text()) for folder in (two, one))
+        assert found["loss"] == pytest.approx(expected["loss"], rel=1e-3)
+    assert (two / "label_noise.csv").read_text() == (one / "label_noise.csv").read_text()
+    assert not list(two.glob(".*"))
