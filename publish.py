@@ -11,8 +11,7 @@ removed. The same command again changes nothing. `hf auth login`, or HF_TOKEN, g
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from transformers import HfArgumentParser
+from typing import Literal
 
 from geograph_types import cli
 
@@ -21,6 +20,7 @@ from geograph_types import cli
 class PublishFlags:
     """What to publish and where to."""
 
+    kind: Literal["model", "dataset", "space"] = field(metadata={"positional": True, "help": "what it is"})
     repo_id: str = field(metadata={"help": "USER/NAME on the Hub; made if need be"})
     path: str | None = field(
         default=None, metadata={"help": "the folder; for a Space a model folder that travels with it"}
@@ -36,7 +36,7 @@ class PublishFlags:
     create_pr: bool = field(default=False, metadata={"help": "propose the changes as a pull request"})
     dry_run: bool = field(default=False, metadata={"help": "print the files and their sizes, send nothing"})
     allow_synthetic: bool = field(
-        default=False, metadata={"help": "publish a model although it was trained on made-up rows"}
+        default=False, metadata={"help": "publish a model, dataset or Space although it comes from made-up rows"}
     )
 
     def __post_init__(self):
@@ -45,26 +45,16 @@ class PublishFlags:
         check_repo_id(self.repo_id)
         if self.tag and self.create_pr:
             raise ValueError("--tag names a published version, and a pull request is none yet: leave one of them out")
-
-
-def read_flags(args: list[str] | None = None) -> tuple[str, PublishFlags]:
-    """Command line → (kind, flags); wrong usage ends the program with status 2."""
-    parser = HfArgumentParser(PublishFlags, description=__doc__.strip().splitlines()[0])
-    parser.add_argument("kind", choices=["model", "dataset", "space"], help="what it is")
-    try:
-        flags, rest = parser.parse_args_into_dataclasses(args, look_for_args_file=False)
-    except ValueError as error:
-        parser.error(" ".join(str(error).split()))
-    if rest.kind != "space" and flags.model_id:
-        parser.error("--model_id is for a Space; a model or dataset is published from --path")
-    if (flags.path is None) == (flags.model_id is None):
-        parser.error("a Space needs either --path or --model_id" if rest.kind == "space" else "--path: which folder?")
-    return rest.kind, flags
+        if self.kind != "space" and self.model_id:
+            raise ValueError("--model_id is for a Space; a model or dataset is published from --path")
+        if (self.path is None) == (self.model_id is None):
+            is_space = self.kind == "space"
+            raise ValueError("a Space needs either --path or --model_id" if is_space else "--path: which folder?")
 
 
 def main() -> None:
     """Reads the flags, builds the Space's folder where it is one, publishes, prints the page's address."""
-    kind, flags = read_flags()
+    (flags,) = cli.parse_flags(PublishFlags, description=__doc__)
     from geograph_types.hub.publishing import publish_folder
 
     options = {
@@ -75,14 +65,27 @@ def main() -> None:
         "dry_run": flags.dry_run,
         "allow_synthetic": flags.allow_synthetic,
     }
-    if kind != "space":
-        print(publish_folder(flags.path, flags.repo_id, kind, **options))
+    if flags.kind != "space":
+        print(publish_folder(flags.path, flags.repo_id, flags.kind, **options))
         return
     from geograph_types.space.folder import build_space_folder
 
+    check_model(flags)
     with tempfile.TemporaryDirectory(prefix="geograph-space-") as folder:
         build_space_folder(Path(folder), model_dir=flags.path, model_id=flags.model_id)
-        print(publish_folder(folder, flags.repo_id, kind, **options))
+        print(publish_folder(folder, flags.repo_id, "space", **options))
+
+
+def check_model(flags: PublishFlags) -> None:
+    """The Space's model: a folder without links out of it, or one that is there on the Hub; synthetic only if told."""
+    from geograph_types.hub.checks import refuse_synthetic
+    from geograph_types.hub.models import read_config
+    from geograph_types.hub.publishing import files_to_publish
+
+    if flags.path:
+        files_to_publish(Path(flags.path), "model", quiet=True)
+    elif read_config(flags.model_id).get("synthetic"):
+        refuse_synthetic(f"{flags.model_id}: this model was trained on", flags.allow_synthetic)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ import numpy as np
 
 from geograph_types.dataset.selection import RARE_MINIMUM
 from geograph_types.files import resource, whole_file
-from geograph_types.hub.cards import as_code, as_text, fill_card, without_secrets
+from geograph_types.hub.cards import as_code, as_text, fill_card
+from geograph_types.rows.addresses import public_name
 from geograph_types.rows.published import CONFIGS, features, size_category
 from geograph_types.rows.splits import SPLITS
 from names_geograph import DATASET_NAME, MODEL_NAME, PHOTO_PAGE, TAGS, VISION_MODEL
@@ -147,7 +148,7 @@ def _sources(sources: list[str]) -> str:
     for source in sources:
         name = source
         if "://" in source:
-            name = without_secrets(source)
+            name = public_name(source)
         elif not source.startswith("synthetic:"):
             name = Path(source).name or source
         shown.append("standard input" if source == "-" else as_code(name))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from geograph_types.cli import CommandError
+from geograph_types.rows.published import METADATA_KEY, SIZE_CATEGORIES, features
 
 # The card's metadata (YAML at the top of README.md) that each kind of page needs.
 CARD_KEYS = {
@@ -21,12 +22,11 @@ CARD_KEYS = {
     ),
     "space": ("title", "sdk", "sdk_version", "python_version", "app_file", "license", "models", "datasets"),
 }
-SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M")
 COLOURS = ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray")
 # Where the Hub takes some values only (or we do), the whole list.
 CARD_VALUES = {
     "model": {"library_name": ("transformers",), "pipeline_tag": ("image-classification",)},
-    "dataset": {"size_categories": SIZES},
+    "dataset": {"size_categories": tuple(SIZE_CATEGORIES)},
     "space": {"sdk": ("gradio",), "app_file": ("app.py",), "colorFrom": COLOURS, "colorTo": COLOURS},
 }
 SHORT_DESCRIPTION_LENGTH = 60
@@ -71,8 +71,11 @@ def check_card(files: dict[str, Path], repo_type: str, folder: Path) -> dict[str
     return data
 
 
-def check_dataset(files: dict[str, Path], folder: Path, card: dict[str, Any]) -> None:
-    """One default config; each config's files are there, readable, with the features and counts that the card says."""
+def check_dataset(files: dict[str, Path], folder: Path, card: dict[str, Any]) -> bool:
+    """One default config; each config's files are there, readable, with the features and counts that the card says.
+
+    Returns whether any of its rows are synthetic.
+    """
     try:
         told = _rows_told(card)
         config_files = {
@@ -85,7 +88,7 @@ def check_dataset(files: dict[str, Path], folder: Path, card: dict[str, Any]) ->
         raise CommandError(f"{folder}/README.md: configs or dataset_info is malformed or lacks {error}") from error
     if len(defaults) != 1:
         raise CommandError(f"{folder}/README.md: one config must be the default, got {defaults}")
-    used: set[str] = set()
+    used, synthetic = set(), False
     for where, patterns in config_files.items():
         patterns = [patterns] if isinstance(patterns, str) else patterns
         names = sorted(name for name in files if any(Path(name).match(pattern) for pattern in patterns))
@@ -93,7 +96,8 @@ def check_dataset(files: dict[str, Path], folder: Path, card: dict[str, Any]) ->
             raise CommandError(
                 f"{folder}: README.md names {patterns} for {'/'.join(where)}, and there is no such file"
             )
-        rows = sum(_rows_in(name, files[name]) for name in names)
+        found = [_rows_in(name, files[name]) for name in names]
+        rows, synthetic = sum(count for count, _ in found), synthetic or any(made_up for _, made_up in found)
         if told.get(where) != rows:
             raise CommandError(
                 f"{folder}/README.md: dataset_info gives {'/'.join(where)} {told.get(where)} rows, its files {rows}"
@@ -101,6 +105,7 @@ def check_dataset(files: dict[str, Path], folder: Path, card: dict[str, Any]) ->
         used.update(names)
     if stray := sorted(name for name in files if name.endswith(".parquet") and name not in used):
         raise CommandError(f"{stray[0]}: in no config of README.md, so that nobody would ever load it")
+    return synthetic
 
 
 def _rows_told(card: dict[str, Any]) -> dict[tuple[str, str], int]:
@@ -115,35 +120,28 @@ def _rows_told(card: dict[str, Any]) -> dict[tuple[str, str], int]:
     return told
 
 
-def _rows_in(name: str, file: Path) -> int:
+def _rows_in(name: str, file: Path) -> tuple[int, bool]:
+    """How many rows a file has, and whether it says that they are synthetic."""
     import pyarrow.parquet as pq
 
     try:
         with pq.ParquetFile(file) as parquet:
             _check_features(name, parquet)
-            return parquet.metadata.num_rows
+            told = json.loads((parquet.schema_arrow.metadata or {}).get(METADATA_KEY, b"{}"))
+            return parquet.metadata.num_rows, bool(told.get("synthetic"))
     except (OSError, ValueError) as error:
         raise CommandError(f"{name}: cannot be read as Parquet ({_first_line(error)})") from error
 
 
 def _check_features(name: str, parquet) -> None:
     """The contract's columns, by the features that the file's own metadata give to `datasets`."""
-    from names_geograph import TAGS
-
     metadata = (parquet.schema_arrow.metadata or {}).get(b"huggingface")
     if metadata is None:
         raise CommandError(f"{name}: no features in its metadata; write it with prepare_dataset.py")
-    expected = {
-        "gridimage_id": {"dtype": "int64", "_type": "Value"},
-        "types": {"feature": {"names": TAGS, "_type": "ClassLabel"}, "_type": "List"},
-        "distance": {"dtype": "string", "_type": "Value"},
-        "distance_bucket": {"dtype": "int8", "_type": "Value"},
-        "embedding": {"feature": {"dtype": "float32", "_type": "Value"}, "length": 512, "_type": "List"},
-        "weight": {"dtype": "float32", "_type": "Value"},
-        "title": {"dtype": "string", "_type": "Value"},
-    }
     found = json.loads(metadata)["info"]["features"]
-    odd = [key for key in expected | found if found.get(key) != expected.get(key) and (key != "title" or key in found)]
+    width = (found.get("embedding") or {}).get("length")
+    expected = features("title" in found, *([width] if isinstance(width, int) and width > 0 else []))
+    odd = [key for key in expected | found if found.get(key) != expected.get(key)]
     if odd:
         raise CommandError(f"{name}: column {odd[0]} is {found.get(odd[0])}, expected {expected.get(odd[0])}")
     if missing := sorted(found.keys() - set(parquet.schema_arrow.names)):

@@ -1,10 +1,9 @@
-"""Pages from templates, and strangers' text on them: shown as text, without what is secret in an address."""
+"""Pages from templates, and strangers' text on them: shown as text."""
 
 import html
 import re
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 # What Markdown or HTML would read as markup.
 MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~])")
@@ -40,12 +39,3 @@ def as_text(text: str) -> str:
     return html.escape(MARKUP.sub(r"\\\1", printable(text)), quote=False).replace("\\&lt;", "&lt;").replace(
         "\\&gt;", "&gt;"
     )  # fmt: skip
-
-
-def without_secrets(address: str) -> str:
-    """An address without user, password, query and fragment: any of them may be a key."""
-    try:
-        parts = urlsplit(address)
-        return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
-    except ValueError:  # not an address at all
-        return address.partition("?")[0].rpartition("@")[2]

@@ -6,35 +6,13 @@ import re
 import subprocess
 import sys
 import tempfile
-import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from geograph_types.cli import CommandError
 from geograph_types.hub.card_checks import check_card, check_dataset
-
-PICKLE_SUFFIXES = {".pkl", ".pickle", ".pt", ".pth", ".bin", ".ckpt", ".joblib", ".dill", ".cloudpickle"}
-TEXT_SUFFIXES = {".md", ".py", ".json", ".jsonl", ".txt", ".yaml", ".yml", ".csv", ".toml", ".cfg", ".html", ".svg"}
-
-# Kinds of secrets, by the form that their issuers gave them.
-SECRETS = {
-    "a Hugging Face token": r"\b(?:hf|api_org)_[A-Za-z0-9]{30,}",
-    "an AWS key": r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b",
-    "a private key": r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY",
-    "a GitHub token": r"\b(?:gh[pousr]_[A-Za-z0-9]{36}|github_pat_[A-Za-z0-9_]{60,})",
-    "a Google key": r"\bAIza[0-9A-Za-z_-]{35}\b",
-    "a Slack token": r"\bxox[abprs]-[A-Za-z0-9-]{10,}",
-    "an API key": r"\bsk-[A-Za-z0-9_-]{32,}",
-}
-# A file on someone's machine: it means nothing to others, and tells them a name.
-ABSOLUTE_PATH = re.compile(
-    r"(?<![\w.:/~$}+-])/(?:home|Users|root|tmp|mnt|media|opt|srv|var|work|workspace|content|kaggle)/[\w.@+-]+[^\s\"'`)<>]*"
-    r"|\b[A-Za-z]:\\{1,2}[\w.-]+\\[^\s\"'`)<>]*"
-    r"|file:///[^\s\"'`)<>]+"
-)
-# Binary files tell their text at the ends: safetensors' header first, Parquet's metadata last.
-BINARY_ENDS = 1 << 20
+from geograph_types.hub.pickles import is_pickle
+from geograph_types.hub.secrets import find_path, find_secret
 
 LOAD_MODEL = """
 import sys
@@ -72,45 +50,35 @@ def check(files: dict[str, Path], repo_type: str, folder: Path, *, allow_synthet
     if repo_type == "model":
         check_model(files, folder, card, allow_synthetic=allow_synthetic)
     elif repo_type == "dataset":
-        check_dataset(files, folder, card)
+        if check_dataset(files, folder, card):
+            refuse_synthetic(f"{folder}: this dataset holds", allow_synthetic)
+            if "synthetic" not in files["README.md"].read_text(encoding="utf-8").lower():
+                raise CommandError(f"{folder}/README.md must say that rows are synthetic")
     else:
-        check_space(files, folder)
+        check_space(files, folder, allow_synthetic=allow_synthetic)
 
 
 def check_no_pickle(name: str, file: Path) -> None:
-    """Loading a pickle runs whatever is in it, so none is published, whatever its name."""
-    with file.open("rb") as stream:
-        head = stream.read(2)
-    is_pickle = file.suffix.lower() in PICKLE_SUFFIXES or (head[:1] == b"\x80" and head[1:] in b"\2\3\4\5")
-    if not is_pickle and head == b"PK" and zipfile.is_zipfile(file):
-        with zipfile.ZipFile(file) as archive:
-            is_pickle = any(entry.endswith(".pkl") for entry in archive.namelist())
-    if is_pickle and head:
+    """Loading a pickle runs whatever is in it."""
+    if is_pickle(file):
         raise CommandError(f"{name} is a pickle, which can run code: save weights as safetensors, and remove it")
 
 
 def check_no_secret(name: str, file: Path) -> None:
-    """Tokens and keys anywhere; paths of this machine in text files."""
-    text = "\n".join(_text_of(file))
-    for kind, pattern in SECRETS.items():
-        if found := re.search(pattern, text):
-            raise CommandError(
-                f"{name} holds {kind} ({found[0][:6]}…): take it out, and revoke it if it was ever sent"
-            )
-    if file.suffix.lower() in TEXT_SUFFIXES and (found := ABSOLUTE_PATH.search(text)):
-        raise CommandError(f"{name} names a path of this machine ({found[0]}): nobody else has it; take it out")
+    """Tokens, keys and passwords anywhere; paths of this machine in text."""
+    if found := find_secret(file):
+        kind, start = found
+        raise CommandError(f"{name} holds {kind} ({start}…): take it out, and revoke it if it was ever sent")
+    if path := find_path(file):
+        raise CommandError(f"{name} names a path of this machine ({path}): nobody else has it; take it out")
 
 
-def _text_of(file: Path) -> Iterator[str]:
-    if file.suffix.lower() in TEXT_SUFFIXES:
-        yield file.read_text(encoding="utf-8", errors="replace")
-        return
-    with file.open("rb") as stream:
-        yield stream.read(BINARY_ENDS).decode("latin-1")
-        size = file.stat().st_size
-        if size > BINARY_ENDS:
-            stream.seek(max(BINARY_ENDS, size - BINARY_ENDS))
-            yield stream.read().decode("latin-1")
+def refuse_synthetic(what: str, allow_synthetic: bool) -> None:
+    """The same rule for a model, a dataset and a Space: what is made up is published only where that is said."""
+    if not allow_synthetic:
+        raise CommandError(
+            f"{what} synthetic rows, so it says nothing about photos; use the official ones, or say --allow_synthetic"
+        )
 
 
 def check_model(files: dict[str, Path], folder: Path, card: dict[str, Any], *, allow_synthetic: bool) -> None:
@@ -120,11 +88,7 @@ def check_model(files: dict[str, Path], folder: Path, card: dict[str, Any], *, a
     if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", tower) or Path(tower).is_dir():
         raise CommandError(f"{folder}/config.json: vision_model is {tower!r}, a folder that nobody else has")
     if config.get("synthetic"):
-        if not allow_synthetic:
-            raise CommandError(
-                f"{folder}: this model was trained on synthetic rows, so its types mean nothing; train it on the "
-                "official ones, or say --allow_synthetic"
-            )
+        refuse_synthetic(f"{folder}: this model was trained on", allow_synthetic)
         if "synthetic" not in files["README.md"].read_text(encoding="utf-8").lower():
             raise CommandError(f"{folder}/README.md must say that the model was trained on synthetic rows")
     if "train_results.json" in files and not card.get("model-index"):
@@ -177,13 +141,14 @@ def run_fresh(code: str, *args: str, where: str, cwd: str | None = None) -> None
         raise CommandError(f"{where} does not load in a fresh process: {reason}")
 
 
-def check_space(files: dict[str, Path], folder: Path) -> None:
+def check_space(files: dict[str, Path], folder: Path, *, allow_synthetic: bool) -> None:
     """The page's program and the model that travels with it load from these files alone."""
     absent = [name for name in ("app.py", "requirements.txt") if name not in files]
     if absent:
         raise CommandError(f"{folder} is no whole Space: it lacks {', '.join(absent)}")
     model = {name.removeprefix("model/"): file for name, file in files.items() if name.startswith("model/")}
     if model:
-        check_model_files(model, "model")
+        if check_model_files(model, "model").get("synthetic"):
+            refuse_synthetic("model: the Space's model was trained on", allow_synthetic)
         check_model_loads(model, "model")
     run_fresh("import app", where="app.py", cwd=str(folder))

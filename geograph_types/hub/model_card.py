@@ -5,8 +5,7 @@ from typing import Any
 
 from geograph_types.files import resource
 from geograph_types.hub.cards import fill_card
-
-DATASET = "geograph-types"
+from names_geograph import DATASET_NAME, MODEL_NAME, VISION_MODEL
 
 
 def write_card(
@@ -23,7 +22,8 @@ def write_card(
     Args:
         metrics: the contract's figures on `split`; without them the card has no results.
         settings: the flags of `train.py`. results: Trainer's own.
-        sections: further parts of the template: `report`, `comparison`, `reliability_plot`, `origin`.
+        sections: further parts of the template: `report`, `comparison`, `reliability_plot`, `origin`,
+            `published` (results that came with an official model).
     """
     from geograph_types.files import whole_file
 
@@ -32,7 +32,7 @@ def write_card(
     values = {
         "card_data": _metadata(name, config, metrics, split).to_yaml(),
         "model_name": name,
-        "repo_id": "geograph-type-classifier",
+        "repo_id": MODEL_NAME,
         "synthetic": config.synthetic,
         "config": config,
         "parameters": _parameters(config),
@@ -40,18 +40,12 @@ def write_card(
         "split": split,
         "settings": settings,
         "results": results,
-        "recipes": recipe_comparison() if settings else None,
+        "dataset_name": DATASET_NAME,
         "learning_curve": curve if (output / curve).is_file() else None,
         **sections,
     }
     with whole_file(output / "README.md") as file:
         file.write(fill_card(resource("model_card.md"), values))
-
-
-def recipe_comparison() -> str | None:
-    """The tables that benchmarks/quality.py wrote, without its note of how; None where it never ran."""
-    path = resource("docs/quality.md")
-    return path.read_text(encoding="utf-8").partition("-->")[2].strip() if path.is_file() else None
 
 
 def _parameters(config) -> int:
@@ -77,7 +71,7 @@ def _metadata(name: str, config, metrics: dict | None, split: str | None):
             EvalResult(
                 task_type="image-classification",
                 task_name="Types of Geograph photos",
-                dataset_type=DATASET,
+                dataset_type=DATASET_NAME,
                 dataset_name="Geograph types" + (" (synthetic)" if config.synthetic else ""),
                 dataset_split=split,
                 metric_type=kind,
@@ -91,8 +85,8 @@ def _metadata(name: str, config, metrics: dict | None, split: str | None):
         license="cc-by-sa-4.0",
         library_name="transformers",
         pipeline_tag="image-classification",
-        base_model=config.vision_model if "/" in config.vision_model else "openai/clip-vit-base-patch32",
-        datasets=[DATASET],
+        base_model=config.vision_model if "/" in config.vision_model else VISION_MODEL,
+        datasets=[DATASET_NAME],
         metrics=["f1"],
         language=["en"],
         tags=["geograph", "clip", "multi-label", *(["synthetic"] if config.synthetic else [])],

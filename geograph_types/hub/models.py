@@ -71,6 +71,12 @@ def load_config(name_or_dir: str | Path, revision: str | None = None, **changes:
         return _config(found, changes)
 
 
+def read_config(name_or_dir: str | Path, revision: str | None = None) -> dict[str, Any]:
+    """config.json of a folder or of a model on the Hub as it stands; none of its code runs. Errors as `load_model`."""
+    name = str(name_or_dir)
+    return _read_config(_find(name, revision)[0], name)
+
+
 def load_pipeline(
     name_or_dir: str | Path,
     revision: str | None = None,

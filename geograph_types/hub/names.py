@@ -6,9 +6,7 @@ so there it must name the repository. A name without a user is taken for the pub
 
 import re
 
-# A Space and others find these under the user who published them.
-MODEL_NAME = "geograph-type-classifier"
-DATASET_NAME = "geograph-types"
+from names_geograph import DATASET_NAME, MODEL_NAME
 
 
 def names_on_the_hub(card: str, repo_id: str, repo_type: str) -> str:
@@ -27,6 +25,8 @@ def names_on_the_hub(card: str, repo_id: str, repo_type: str) -> str:
     # The pipeline's task is called geograph-types, too, and stays.
     body = re.sub(rf'(load_dataset\(\s*)"{DATASET_NAME}"', rf'\1"{dataset}"', body)
     body = re.sub(rf'((?:from_pretrained\(|model=)\s*)"{MODEL_NAME}"', rf'\1"{model}"', body)
+    # The citation's address.
+    body = body.replace(f"https://huggingface.co/{MODEL_NAME}}}", f"https://huggingface.co/{model}}}")
     if repo_type == "space":
         host = re.sub(r"[^a-z0-9]+", "-", repo_id.lower()).strip("-")
         body = body.replace('"USER/SPACE"', f'"{repo_id}"').replace("USER-SPACE.hf.space", f"{host}.hf.space")

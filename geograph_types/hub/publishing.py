@@ -2,26 +2,26 @@
 
 What is there already is compared first, by the hashes that the Hub keeps, so the same folder published twice
 changes nothing the second time. The card is sent with the repository's name where its code and metadata have the
-folder's (see `hub_names.py`). Files that the folder no longer holds are removed (git on the Hub keeps them in
+folder's (see `names.py`). Files that the folder no longer holds are removed (git on the Hub keeps them in
 its history); `.gitattributes` belongs to the Hub and stays.
 """
 
-import hashlib
 import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import geograph_types
 from geograph_types.cli import CommandError, progress, say
-from geograph_types.files import ROOT
+from geograph_types.files import ROOT, sha256_of
 from geograph_types.hub import checks
 from geograph_types.hub.errors import hub_errors
 from geograph_types.hub.names import names_on_the_hub
+from geograph_types.hub.run_files import CHECKPOINTS, NEVER_PUBLISHED, NEVER_PUBLISHED_IN
 from names_geograph import MODEL_NAME
 
 if TYPE_CHECKING:
@@ -33,19 +33,8 @@ PREFIX = {"model": "", "dataset": "datasets/", "space": "spaces/"}
 # Written and kept by the Hub itself.
 KEPT_ON_THE_HUB = {".gitattributes"}
 
-# What a training run or a preparation leaves beside the result; a trailing / means a folder.
-NEVER_PUBLISHED = (
-    "checkpoint-*/",
-    "runs/",
-    "__pycache__/",
-    "rejected.jsonl",
-    "training_args.bin",
-    "training_settings.json",
-    "optimizer.*",
-    "scheduler.*",
-    "scaler.*",
-    "rng_state*",
-)
+# Every dataset folder has it, so that its absence from the page needs no word.
+REJECTED = "rejected.jsonl"
 
 WHAT = {"model": "Geograph type classifier", "dataset": "Geograph types dataset", "space": "Geograph types demo"}
 
@@ -96,7 +85,7 @@ def publish_folder(
         private: of a repository that this creates; an existing public one is refused.
         create_pr: proposes the changes as a pull request.
         dry_run: prints the files, their sizes and what would happen to each; sends nothing.
-        allow_synthetic: lets a model that was trained on made-up rows through.
+        allow_synthetic: lets what comes from made-up rows through.
 
     Raises:
         CommandError: one line: a check that failed, or what the Hub or the network refused. Nothing is
@@ -112,7 +101,7 @@ def publish_folder(
     check_repo_id(repo_id)
     if tag and create_pr:
         raise ValueError("a tag names a published version, and a pull request is none yet: leave one of them out")
-    files = files_to_publish(path)
+    files = files_to_publish(path, repo_type)
     with tempfile.TemporaryDirectory(prefix="geograph-card-") as scratch:
         if "README.md" in files:
             card = names_on_the_hub(files["README.md"].read_text(encoding="utf-8"), repo_id, repo_type)
@@ -154,33 +143,40 @@ def check_repo_id(repo_id: str) -> None:
         raise ValueError(f"{repo_id!r} cannot be a repository's name: {error}") from error
 
 
-def files_to_publish(folder: Path) -> dict[str, Path]:
-    """Path in the repository → file, sorted; without hidden files and what `NEVER_PUBLISHED` names.
+def files_to_publish(folder: Path, repo_type: str = "model", *, quiet: bool = False) -> dict[str, Path]:
+    """Path in the repository → file, sorted; without hidden files and what is never published, which is said.
 
     Raises:
-        CommandError: no such folder, or nothing in it.
+        CommandError: no such folder, nothing in it, or a link that leads out of it.
     """
     if not folder.is_dir():
         raise CommandError(f"{folder}: no such folder")
-    files = {}
+    never = (*NEVER_PUBLISHED, *NEVER_PUBLISHED_IN.get(repo_type, ()))
+    files, left = {}, []
     for file in sorted(folder.rglob("*")):
         relative = file.relative_to(folder)
-        if file.is_file() and not any(_is_private(part) for part in _parts(relative)):
+        parts = [
+            *(f"{part}/" for part in relative.parts[:-1]),
+            f"{relative.name}/" if file.is_dir() else relative.name,
+        ]
+        if any(part.startswith(".") for part in parts):
+            continue
+        if any(fnmatchcase(part, pattern) for part in parts for pattern in never):
+            left.append(relative.as_posix())
+            continue
+        if file.is_symlink() and (file.is_dir() or not file.resolve().is_relative_to(folder.resolve())):
+            raise CommandError(
+                f"{file}: a link to {file.readlink()}; put a copy in its place if it is to be published, or remove it"
+            )
+        if file.is_file():
             files[relative.as_posix()] = file
     if not files:
         raise CommandError(f"{folder}: nothing to publish in it")
+    if not quiet and (
+        told := [name for name in left if not fnmatchcase(name.partition("/")[0], CHECKPOINTS) and name != REJECTED]
+    ):
+        say(f"left out, as no part of a {repo_type}'s page: {', '.join(told[:10])}{' …' if len(told) > 10 else ''}")
     return files
-
-
-def _parts(relative: Path) -> Iterator[str]:
-    yield from (f"{part}/" for part in relative.parts[:-1])
-    yield relative.name
-
-
-def _is_private(part: str) -> bool:
-    from fnmatch import fnmatchcase
-
-    return part.startswith(".") or any(fnmatchcase(part, pattern) for pattern in NEVER_PUBLISHED)
 
 
 def default_message(repo_type: str) -> str:
@@ -311,8 +307,6 @@ def compare(files: dict[str, Path], remote: RemoteState | None) -> Changes:
 
 
 def _hash(file: Path, kind: str) -> str:
-    if kind == "sha256":
-        with file.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    content = file.read_bytes()
-    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+    from huggingface_hub.utils.sha import git_hash
+
+    return sha256_of(file) if kind == "sha256" else git_hash(file.read_bytes())

@@ -1,4 +1,4 @@
-"""What training, conversion and evaluation leave in a model folder: one list, for starting anew and for publishing."""
+"""What commands leave in a folder: a run's files, for starting anew, and what is never published."""
 
 from pathlib import Path
 
@@ -40,6 +40,37 @@ RUN_FILES = (
     "distance_reliance.png",
 )
 CHECKPOINTS = "checkpoint-*"
+
+# Never published; a trailing / means a folder. What a run needs only while it lasts:
+_OF_A_RUN = (
+    f"{CHECKPOINTS}/",
+    "runs/",
+    "wandb/",
+    "mlruns/",
+    "__pycache__/",
+    SETTINGS,
+    OUT_OF_FOLD,
+    "rejected.jsonl",
+    "training_args.bin",
+    "optimizer.*",
+    "scheduler.*",
+    "scaler.*",
+    "rng_state*",
+)
+# what editors, file managers and browsers leave,
+_BACKUPS = (
+    "*~", "#*#", "*.bak", "*.bak[0-9]", "*.backup", "*.orig", "*.rej", "*.old", "*.swp", "*.swo", "*.tmp", "*.temp",
+    "*.save", "*.autosave", "*.part", "*.partial", "*.partial/", "*.crdownload", "Thumbs.db", "desktop.ini",
+    "* (copy)*", "* - Copy*",
+)  # fmt: skip
+# and sources of rows and arrays of them, which nobody could load from a page.
+_SOURCES = (
+    "*.jsonl", "*.ndjson", "*.tsv", "*.gz", "*.bz2", "*.xz", "*.zst", "*.zip", "*.tar", "*.tgz", "*.7z", "*.rar",
+    "*.npy", "*.npz", "*.feather", "*.arrow", "*.db", "*.sqlite", "*.sqlite3",
+)  # fmt: skip
+NEVER_PUBLISHED = _OF_A_RUN + _BACKUPS + _SOURCES
+# A dataset's page has its rows as Parquet alone; a model's has lists for people to look at.
+NEVER_PUBLISHED_IN = {"dataset": ("*.csv",)}
 
 
 def written_by_runs(folder: Path) -> list[Path]:

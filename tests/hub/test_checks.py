@@ -25,7 +25,7 @@ def dataset(made, tmp_path):
 
 def refusal(folder, kind="dataset") -> str:
     with pytest.raises(CommandError) as caught:
-        checks.check(files_to_publish(folder), kind, folder)
+        checks.check(files_to_publish(folder, kind), kind, folder)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -35,15 +35,17 @@ def test_a_good_dataset_passes(dataset):
 
 
 def test_what_is_never_published(dataset):
-    kept = set(files_to_publish(dataset))
+    kept = set(files_to_publish(dataset, "dataset"))
     left = [
         "rejected.jsonl", "checkpoint-12/model.safetensors", "training_args.bin", "optimizer.pt", "rng_state_0.pth",
-        "runs/x/events.out", ".git/config", ".env", "__pycache__/a.pyc", ".cache/huggingface/x",
+        "runs/x/events.out", ".git/config", ".env", "__pycache__/a.pyc", ".cache/huggingface/x", "out_of_fold.npz",
+        "README.md~", "#README.md#", "README.md.bak", ".README.md.swp", "rows.jsonl", "rows.jsonl.gz", "raw/rows.zip",
+        "rows.csv", "training_settings.json", ".geograph-types.json",
     ]  # fmt: skip
     for name in left:
         (dataset / name).parent.mkdir(parents=True, exist_ok=True)
         (dataset / name).write_bytes(b"x")
-    assert set(files_to_publish(dataset)) == kept
+    assert set(files_to_publish(dataset, "dataset")) == kept
 
 
 def test_no_pickle_by_name_or_by_content(dataset):
@@ -76,9 +78,100 @@ def test_no_secret_and_no_path_of_this_machine(dataset, text, says):
     assert "a1B2a1B2" not in answer, "a secret is not repeated"
 
 
+@pytest.mark.parametrize(
+    "text, says",
+    [
+        ("aws_secret_access_key = wJalrXUtnFEMI/K7MDENG/bPxRfiCY" + "EXAMPLEKEY", "an AWS key"),
+        ("DATABASE=postgres://user:pw" + "@db.example.org:5432/photos", "a password in an address"),
+        ("https://example.org/rows.jsonl?token=" + "a8f5f167f44f4964", "a key in an address"),
+        ('{"username": "jo", "key": "' + "0123456789abcdef" * 2 + '"}', "a Kaggle key"),
+        ("Authorization: Bearer " + "abcdefgh12345678", "a login"),
+        ("api_key: '" + "1a2b3c4d5e6f7a8b9c0d1e2f" + "'", "a secret"),
+        ("ey" + "JhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.c2lnbmF0dXJlaGVyZQ", "a signed token"),
+    ],
+)
+@pytest.mark.parametrize("name", ["run.log", "notebook.ipynb", "README.md", "LICENSE"])
+def test_other_secrets_in_any_text(tmp_path, name, text, says):
+    (tmp_path / name).write_text(json.dumps({"cells": [text]}) if name.endswith("ipynb") else f"so it was\n{text}\n")
+    with pytest.raises(CommandError, match=f"{name} holds {says}"):
+        checks.check_no_secret(name, tmp_path / name)
+    (tmp_path / name).write_text(f"so it was\n{text}\n", encoding="utf-16")
+    with pytest.raises(CommandError, match=f"{name} holds {says}"):
+        checks.check_no_secret(name, tmp_path / name)
+
+
+def test_paths_in_what_programs_wrote_and_in_prose(tmp_path):
+    def answer(name: str, text: str) -> str | None:
+        (tmp_path / name).write_text(text)
+        try:
+            checks.check_no_secret(name, tmp_path / name)
+        except CommandError as error:
+            return str(error)
+        return None
+
+    for name in ("run.log", "notebook.ipynb", "notes.json", "LISTING"):
+        assert "names a path of this machine (/tmp/report" in answer(name, "saved in /tmp/report")
+    assert (
+        answer("README.md", "`predict.py --output /tmp/answers.csv`, or a folder such as /data/out, /home/user/x")
+        is None
+    )
+    assert "(/home/jo/out)" in answer("README.md", "It was trained into /home/jo/out.".replace("out.", "out"))
+
+
+def test_no_pickle_in_any_dress(dataset):
+    import gzip
+    import io
+    import zlib
+
+    import numpy as np
+
+    evil = pickle.dumps({"a": [1, "b"]}, protocol=0)
+    objects, archive = io.BytesIO(), io.BytesIO()
+    np.save(objects, np.array([{"a": 1}], dtype=object))
+    np.savez(archive, a=np.array([{"a": 1}], dtype=object))
+    dresses = (evil, pickle.dumps(1, protocol=1), b"cos\nsystem\n(S'ls'\ntR.", objects.getvalue(), archive.getvalue(),
+               zlib.compress(evil), gzip.compress(pickle.dumps([1])))  # fmt: skip
+    for content in dresses:
+        (dataset / "figures.dat").write_bytes(content)
+        assert "figures.dat is a pickle" in refusal(dataset), content[:40]
+    numbers = io.BytesIO()
+    np.savez(numbers, a=np.arange(3))
+    for content in (numbers.getvalue(), b"(a) see below.\n", b"I am text.", b".", b"", gzip.compress(b"I am text.")):
+        (dataset / "figures.dat").write_bytes(content)
+        checks.check_no_pickle("figures.dat", dataset / "figures.dat")
+
+
+def test_links_out_of_the_folder_are_refused(dataset, tmp_path):
+    (tmp_path / "private.txt").write_text("mine")
+    (dataset / "notes.txt").symlink_to(tmp_path / "private.txt")
+    assert "notes.txt: a link to" in refusal(dataset)
+    (dataset / "notes.txt").unlink()
+    (dataset / "folder").symlink_to(tmp_path, target_is_directory=True)
+    assert "folder: a link to" in refusal(dataset)
+    (dataset / "folder").unlink()
+    (dataset / "again.md").symlink_to("README.md")
+    assert "again.md" in files_to_publish(dataset)
+
+
+def test_synthetic_rows_need_the_flag_and_a_card_that_says_so(dataset):
+    import pyarrow.parquet as pq
+
+    for file in dataset.rglob("*.parquet"):
+        table = pq.read_table(file)
+        told = table.schema.metadata | {b"geograph": b'{"synthetic": true}'}
+        pq.write_table(table.replace_schema_metadata(told), file)
+    assert "this dataset holds synthetic rows" in refusal(dataset)
+    files = files_to_publish(dataset, "dataset")
+    with pytest.raises(CommandError, match="must say that rows are synthetic"):
+        checks.check(files, "dataset", dataset, allow_synthetic=True)
+    (dataset / "README.md").write_text((dataset / "README.md").read_text() + "Synthetic rows.\n")
+    checks.check(files, "dataset", dataset, allow_synthetic=True)
+
+
 def test_ordinary_words_are_no_secrets(dataset):
     (dataset / "notes.md").write_text(
         "https://huggingface.co/home/user/x and hf_hub_download, ./tmp/x, demo/tmp/y, /classify, AKIA, 1/2/3\n"
+        "https://USER:PASSWORD@example.org/x?token=TOKEN, http://127.0.0.1:7860/a@b, git@github.com:a/b\n"
     )
     checks.check(files_to_publish(dataset), "dataset", dataset)
 

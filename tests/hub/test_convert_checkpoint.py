@@ -10,6 +10,8 @@ import pytest
 import torch
 from torch import nn
 
+from geograph_types.cli import CommandError
+from geograph_types.files import ordinary_mode
 from names_geograph import CLASSES
 
 
@@ -60,6 +62,9 @@ def test_official_weights_give_the_official_numbers(official, root, shared):
     card = (folder / "README.md").read_text()
     assert "official v2.3" in card
     assert "{{" not in card
+    assert "What the official repository published" in card and "**.85** on Cross Far" in card
+    again = convert(root, path, "--output_dir", folder)  # the very same is no other model
+    assert again.returncode == 0, again.stderr
 
 
 @pytest.mark.parametrize(
@@ -105,6 +110,47 @@ def test_another_checkpoint_is_refused(tmp_path, checkpoint, message):
     torch.save(checkpoint, tmp_path / "other.pth")
     with pytest.raises(ValueError, match=message):
         GeographModel.load_checkpoint(tmp_path / "other.pth")
+
+
+def save_checkpoint(path, **changes):
+    from configuration_geograph import GeographConfig
+    from modeling_geograph import GeographModel
+
+    state = GeographModel(GeographConfig()).state_dict()
+    torch.save({"model_state_dict": state | changes, "classes": CLASSES}, path)
+    return path
+
+
+def test_a_trained_model_is_not_overwritten_unless_told(tmp_path):
+    from geograph_types.hub.converting import convert
+
+    checkpoint, output = save_checkpoint(tmp_path / "own.pth"), tmp_path / "model"
+    output.mkdir()
+    for name in ("train_results.json", "metrics.json", "learning_curve.png", "notes.txt"):
+        (output / name).write_text("{}")
+    (output / "checkpoint-3").mkdir()
+    before = sorted(path.name for path in output.iterdir())
+    with pytest.raises(CommandError, match=r"a model is there already.*--overwrite_output_dir"):
+        convert(checkpoint, output, None)
+    assert sorted(path.name for path in output.iterdir()) == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "own.pth"]
+    convert(checkpoint, output, None, overwrite=True)
+    left = {path.name for path in output.iterdir()}
+    assert {"model.safetensors", "README.md", "config.json", "notes.txt"} <= left
+    assert not left & {"train_results.json", "metrics.json", "learning_curve.png", "checkpoint-3"}
+    assert (output / "model.safetensors").stat().st_mode & 0o777 == ordinary_mode()
+    card = (output / "README.md").read_text()
+    assert "`own.pth`, a checkpoint in the official format" in card and "How good it is" not in card
+    convert(save_checkpoint(tmp_path / "own.pth"), tmp_path / "other", None)
+
+
+def test_nan_weights_are_refused(tmp_path):
+    from geograph_types.hub.converting import convert
+
+    checkpoint = save_checkpoint(tmp_path / "own.pth", **{"fc.3.bias": torch.full((7,), torch.nan)})
+    with pytest.raises(ValueError, match=r"fc\.3\.bias holds NaN"):
+        convert(checkpoint, tmp_path / "model", None)
+    assert not (tmp_path / "model").exists()
 
 
 def test_usage(root):

@@ -16,7 +16,7 @@ def service() -> AbstractContextManager[str]:
 def run(work: Path, url: str) -> None:
     import os
 
-    from geograph_types.rows.sources import download
+    from geograph_types.rows.addresses import download
 
     os.environ["GEOGRAPH_CACHE"] = str(work / "cache")
     (work / "where").write_text(str(download(url)))
@@ -28,6 +28,6 @@ def result(work: Path, url: str) -> bytes:
 
 SCENARIOS = [
     Scenario(
-        "download", run, result, service=service, preload=("httpx", "geograph_types.rows.sources"), kills_in_a_row=5
+        "download", run, result, service=service, preload=("httpx", "geograph_types.rows.addresses"), kills_in_a_row=5
     )
 ]
