@@ -22,7 +22,7 @@ OUTPUT_SUFFIXES = (".parquet", ".jsonl", ".csv")
 class PredictArguments:
     model: str = field(metadata={"help": "model folder, or Hub id"})
     input: list[str] = field(metadata={"help": "rows (.jsonl, .csv, .parquet), folders or tables of photos; or -"})
-    output: str = field(metadata={"help": "file to write: .parquet, .jsonl or .csv"})
+    output: str = field(metadata={"help": "file to write: .parquet, .jsonl or .csv; with --engine ray a folder"})
     revision: str | None = field(default=None, metadata={"help": "branch, tag or commit of --model on the Hub"})
     dataset_config: str = field(default="large", metadata={"help": "which rows of a folder of prepare_dataset.py"})
     shard: str | None = field(
@@ -46,10 +46,18 @@ class PredictArguments:
     site_thumbnail: bool = field(
         default=False, metadata={"help": "encode the site's own kind of thumbnail, as the official vectors were"}
     )
+    engine: str = field(
+        default="local", metadata={"help": "local, or ray: many machines", "choices": ["local", "ray"]}
+    )
+    ray_address: str | None = field(default=None, metadata={"help": "of a cluster, such as auto; default: none"})
 
     def __post_init__(self):
         suffix = Path(self.output).suffix.lower()
-        if suffix not in OUTPUT_SUFFIXES:
+        if self.engine == "ray":
+            from geograph_types.prediction.units import check_flags
+
+            check_flags(self.output, suffix in OUTPUT_SUFFIXES, self.shard, self.input)
+        elif suffix not in OUTPUT_SUFFIXES:
             raise ValueError(f"--output must end in {', '.join(OUTPUT_SUFFIXES)}, got {self.output!r}")
         if self.write_embeddings and suffix == ".csv":
             raise ValueError(
@@ -82,6 +90,10 @@ def main() -> None:
 
 def read_input(args: PredictArguments) -> Any:
     """What is asked; it must not be what is written."""
+    if args.engine == "ray":
+        from geograph_types.prediction.units import open_everywhere
+
+        return open_everywhere(args.input, args.dataset_config)
     from geograph_types.prediction.inputs import open_input
     from geograph_types.prediction.outputs import check_output, parse_shard
 
@@ -115,10 +127,13 @@ def predict(args: PredictArguments, asked: Any, model: Any) -> tuple[int, int]:
         identity["vision tower"] = answering.identity_of_tower(model, args.vision_model)
         if asked.passed_over:
             say(f"{asked.name}: passed over {passed_over(asked.passed_over)}")
-    output = outputs.shard_name(args.output, asked.shard)
     options = Options(model.config.embedding_dim, as_point(args.subject), args.allow_urls)
+    if args.engine == "ray":
+        from geograph_types.prediction.ray_engine import Settings, answer_with_ray
+
+        return answer_with_ray(model, Settings.of(predictor, asked, options, args), identity, args.ray_address)
     with AnswerFile(
-        output, asked.key, model.config.classes, identity,
+        outputs.shard_name(args.output, asked.shard), asked.key, model.config.classes, identity,
         embeddings=args.write_embeddings, byte_order_mark=args.excel,
     ) as file:  # fmt: skip
         answering.answer_input(asked, predictor, file, options)

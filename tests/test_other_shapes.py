@@ -45,7 +45,8 @@ def test_the_whole_way_at_768_eight_classes_and_thirty_buckets(folder):
     run("prepare_dataset", "--source", rows, "--output_dir", dataset, "--embedding_dim", WIDTH)
     run(
         "train", "--dataset", dataset, "--output_dir", model, "--classes", *WITH_FROM_ABOVE,
-        "--num_distance_buckets", BUCKETS, "--num_train_epochs", 40, "--folds", 0, "--clean_labels", False,
+        "--num_distance_buckets", BUCKETS, "--num_train_epochs", 40, "--folds", 0,
+        "--clean_labels", False, "--distance_faults", False,
         "--per_device_train_batch_size", 32,
     )  # fmt: skip
     config = json.loads((model / "config.json").read_text())

@@ -138,7 +138,7 @@ def blocks_of(args: PrepareArguments, pool: ParserPool, parts: list[Source]) -> 
         if part.kind == PHOTOS:
             from geograph_types.rows.photo_rows import photo_blocks
 
-            blocks = photo_blocks(part.path, part.name, args.vision_model, args.embedding_dim)
+            blocks = photo_blocks(part, part.name, args.vision_model, args.embedding_dim)
         else:
             blocks = part.rows(pool.parse, pool.embedding_dim)
         yield from ((part.name, block) for block in blocks)

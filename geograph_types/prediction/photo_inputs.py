@@ -24,6 +24,12 @@ def blocks(part: Part, size: int, skip: int, options: Options, shard: tuple[int,
         yield _block([record.with_viewpoint() for record in chunk])
 
 
+def count(part: Part) -> int:
+    """Photos of a folder or a table."""
+    records = iterate_folder(part.source) if part.kind == "folder" else iterate_table(part.opened, places=False)
+    return sum(1 for _ in records)
+
+
 def _block(records: list[PhotoRecord]) -> InputBlock:
     verdict = np.array([verdict_of(r.subject, r.viewpoint) for r in records], dtype=np.int8)
     doubts = [doubt(r.viewpoint) if v == SAME_SQUARE else None for r, v in zip(records, verdict, strict=True)]

@@ -25,21 +25,34 @@ def blocks(part: Part, size: int, skip: int, options: Options) -> Iterator[Input
     """All blocks but the first `skip`, the same at each run."""
     if part.kind == "parquet":
         return _parquet_blocks(part, size, skip, options.embedding_dim)
-    return (_jsonl_blocks if part.kind == "jsonl" else _csv_blocks)(part, skip, options.embedding_dim)
+    return (_jsonl_blocks if part.kind == "jsonl" else _csv_blocks)(part, skip, options)
 
 
-def _jsonl_blocks(part: Part, skip: int, dim: int) -> Iterator[InputBlock]:
+def _jsonl_blocks(part: Part, skip: int, options: Options) -> Iterator[InputBlock]:
     for block in islice(part.opened.line_blocks(), skip, None):
-        extra = ("distance", *PLACES) if b'"viewpoint"' in block.data and b'"subject"' in block.data else ()
-        options = {"labelled": False, "embedding_dim": dim, "extra": extra}
-        yield _of_source_rows(parse_block(block.data, block.first_line, part.name, **options))
+        yield of_lines(block.data, block.first_line, part.name, options)
 
 
-def _csv_blocks(part: Part, skip: int, dim: int) -> Iterator[InputBlock]:
+def of_lines(data: bytes, first_line: int, name: str, options: Options) -> InputBlock:
+    """Whole lines of JSONL → one answer each, blank ones apart. `name` is the source's, for messages."""
+    extra = ("distance", *PLACES) if b'"viewpoint"' in data and b'"subject"' in data else ()
+    rows = parse_block(data, first_line, name, labelled=False, embedding_dim=options.embedding_dim, extra=extra)
+    return _of_source_rows(rows)
+
+
+def _csv_blocks(part: Part, skip: int, options: Options) -> Iterator[InputBlock]:
     lines = islice(part.opened.records(), skip * CSV_ROWS, None)
+    chosen = {"labelled": False, "embedding_dim": options.embedding_dim, "extra": ("distance", *PLACES)}
     while chunk := list(islice(lines, CSV_ROWS)):
-        extra = ("distance", *PLACES)
-        yield _of_source_rows(parse_rows(chunk, part.name, labelled=False, embedding_dim=dim, extra=extra))
+        yield _of_source_rows(parse_rows(chunk, part.name, **chosen))
+
+
+def count(part: Part) -> int:
+    """Rows of a source that can only be read from its beginning."""
+    if part.kind == "csv":
+        return sum(1 for _ in part.opened.records())
+    lines = (line for block in part.opened.line_blocks() for line in block.data.split(b"\n"))
+    return sum(1 for line in lines if line and not line.isspace())
 
 
 def _of_source_rows(rows: SourceRows) -> InputBlock:

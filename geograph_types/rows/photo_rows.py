@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 
 from geograph_types.cli import CommandError, naming_flag
-from geograph_types.rows.fields import Rejected, SourceRows, parse_types, parse_weight
+from geograph_types.rows.fields import Rejected, SourceRows, id_of_row, labels_of_row
 from geograph_types.rows.photo_tables import PhotoRecord, iterate_photos
-from geograph_types.rows.splits import parse_split
-from row_geograph import DISTANCE_CODES, DISTANCES, parse_id
+from geograph_types.rows.sources import Source
+from row_geograph import DISTANCE_CODES, DISTANCES
 
 PHOTOS_A_BLOCK = 256
 
 
 def photo_blocks(
-    path: Path, source: str, vision_model: str | None, embedding_dim: int | None = None
+    path: Path | Source, source: str, vision_model: str | None, embedding_dim: int | None = None
 ) -> Iterator[SourceRows]:
     """A CSV with `path`, `gridimage_id`, `types`, and `distance` or places → checked rows, in its order.
 
@@ -82,19 +82,15 @@ def _checked(record: PhotoRecord, source: str) -> tuple[int, tuple] | Rejected:
     try:
         if record.error:
             raise ValueError(record.error.removeprefix(f"line {record.line}: "))
-        text = str(row.get("gridimage_id") or "").strip()
-        identity = parse_id(int(text) if text.isdecimal() else text)
-        tags = parse_types(str(row.get("types") or ""))
+        identity = id_of_row(row)
+        tags, weight, split, title = labels_of_row(row, labelled=True)
         distance = str(row.get("distance") or "").strip()
         code = DISTANCE_CODES.get(distance) if distance else None
         if code is None:  # other metres, or from places
             code = DISTANCE_CODES[DISTANCES[record.bucket]]
-        weight = str(row.get("weight") or "").strip()
-        weight = parse_weight(float(weight)) if weight else 1.0
-        split = parse_split(str(row.get("split") or "").strip())
     except ValueError as error:
         return Rejected(source, record.line, str(error), identity)
-    return record.line, (identity, tags, code, weight, split, row.get("title") or None)
+    return record.line, (identity, tags, code, weight, split, title or None)
 
 
 def _block(good: list[tuple[int, tuple, np.ndarray]], rejected: list[Rejected], dim: int) -> SourceRows:

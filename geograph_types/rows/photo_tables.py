@@ -75,8 +75,10 @@ def iterate_table(
         yield _record(row, line, folder, subject, allow_urls) if places else _bare_record(row, line, folder)
 
 
-def iterate_photos(source: str | Path) -> Iterator[PhotoRecord]:
+def iterate_photos(source: str | Path | Source) -> Iterator[PhotoRecord]:
     """A folder of photos or a table of them."""
+    if isinstance(source, Source):
+        return iterate_table(source)
     if Path(source).is_dir():
         return iterate_folder(source)
     if not Path(source).exists() and not is_url(str(source)) and str(source) != "-":

@@ -5,9 +5,10 @@ import sys
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from geograph_types import cli
+from geograph_types.flags import parser_of
 from geograph_types.training.recipes import RECIPES, as_flags
 
 
@@ -133,6 +134,12 @@ class WeightingArguments:
             raise ValueError("--distance_faults needs --folds 2 or more (or say --distance_faults False)")
 
 
+TRAINING_FLAGS = """
+Besides, every flag of transformers' TrainingArguments, such as --output_dir, --num_train_epochs (50),
+--per_device_train_batch_size (1024), --learning_rate (0.001), --seed (42), --push_to_hub; `--help --all` lists them.
+"""
+
+
 class Arguments(NamedTuple):
     """All flags of one run; `training` is a `GeographTrainingArguments`."""
 
@@ -148,13 +155,25 @@ def parse(description: str, arguments: list[str] | None = None) -> Arguments:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if arguments and arguments[0].endswith((".json", ".yaml", ".yml")):
         arguments = [*flags_of_file(Path(arguments[0])), *arguments[1:]]
+    if {"-h", "--help"} & set(arguments) and "--all" not in arguments:
+        show_own_flags(description)
     from geograph_types.training.training_arguments import GeographTrainingArguments
 
+    arguments = [flag for flag in arguments if flag != "--all"]
     recipe = next((b for a, b in pairwise(arguments) if a == "--recipe"), "default")
     recipe = next((a.partition("=")[2] for a in arguments if a.startswith("--recipe=")), recipe)
     flags = as_flags(recipe) if recipe in RECIPES else []
     kinds = (ModelArguments, DataArguments, LabelArguments, WeightingArguments, GeographTrainingArguments)
     return Arguments(*cli.parse_flags(*kinds, description=description, args=[*flags, *arguments]))
+
+
+def show_own_flags(description: str) -> NoReturn:
+    """`--help`, at once: the flags of transformers, whose import takes seconds, are named and not listed."""
+    own = (ModelArguments, DataArguments, LabelArguments, WeightingArguments)
+    parser, _ = parser_of(own, description.strip())
+    parser.epilog = TRAINING_FLAGS
+    parser.print_help()
+    sys.exit(0)
 
 
 def flags_of_file(path: Path) -> list[str]:

@@ -54,13 +54,14 @@ def fit_picture_model(train: TrainingData, validation: TrainingData | None, args
         model = PictureModel(train.config)
         optimizer = torch.optim.Adam(model.parameters(), lr=args.learning_rate)
         rows, held = _tensors(train), None if validation is None else _tensors(validation)
+        batch = args.train_batch_size * args.world_size  # the same in any number of processes
         epochs = max(1, int(args.num_train_epochs))
         epochs = epochs if held is not None else min(epochs, EPOCHS_WITHOUT_VALIDATION)
         best, waited, kept = float("inf"), 0, None
         for _ in range(epochs):
             model.train()
             order = torch.randperm(len(train), generator=generator)
-            for index in order.split(args.per_device_train_batch_size):
+            for index in order.split(batch):
                 optimizer.zero_grad()
                 model.loss(tuple(part[index] for part in rows)).backward()
                 optimizer.step()

@@ -41,11 +41,11 @@ def load_splits(arguments: DataArguments) -> Splits:
     train = found[0]
     if train is None:
         raise CommandError(f"{arguments.dataset}: no rows to train on")
-    length = float(norms_of(train.embedding[:: max(1, len(train) // LOOKED_AT)]).mean())
-    if length < NORMALISED_BELOW and not arguments.allow_normalised:
+    norms = norms_of(train.embedding[:: max(1, len(train) // LOOKED_AT)])
+    if (norms < NORMALISED_BELOW).mean() > 0.5 and not arguments.allow_normalised:
         raise CommandError(
-            f"{arguments.dataset}: its vectors have a mean length of {length:.2f}, as normalised ones do; the model "
-            f"expects CLIP's own, about 10. --allow_normalised trains on them all the same"
+            f"{arguments.dataset}: its vectors have a mean length of {norms.mean():.2f}, as normalised ones do; the "
+            f"model expects CLIP's own, about 10. --allow_normalised trains on them all the same"
         )
     synthetic = is_synthetic(dataset_files(arguments.dataset, arguments.dataset_config, "train"))
     return Splits(train, found[1], found[2], synthetic)

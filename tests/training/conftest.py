@@ -5,7 +5,10 @@ import pytest
 from tests.support.commands import Done, in_process, made_dataset
 
 # Quick, and enough for the model to learn something.
-FLAGS = ("--num_train_epochs", 6, "--per_device_train_batch_size", 128, "--folds", 0, "--clean_labels", False)
+FLAGS = (
+    *("--num_train_epochs", 6, "--per_device_train_batch_size", 128, "--folds", 0),
+    *("--clean_labels", False, "--distance_faults", False),
+)
 
 
 @pytest.fixture(scope="session")

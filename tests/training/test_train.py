@@ -228,7 +228,8 @@ def test_wrong_flags_are_one_line(train, tmp_path, flags, status, message):
 
 
 def test_flags_in_a_file(dataset, tmp_path):
-    flags = {"dataset": str(dataset), "output_dir": str(tmp_path / "model"), "folds": 0, "clean_labels": False}
+    flags = {"dataset": str(dataset), "output_dir": str(tmp_path / "model"), "folds": 0}
+    flags |= {"clean_labels": False, "distance_faults": False}
     (tmp_path / "args.json").write_text(json.dumps(flags | {"max_steps": 2, "seed": 3}))
     done = in_process("train", tmp_path / "args.json", "--seed", 4)
     assert done.returncode == 0, done.stderr

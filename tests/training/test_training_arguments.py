@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
 
 import pytest
 from transformers import TrainingArguments
@@ -99,3 +101,11 @@ def test_values_that_are_refused(capsys, flags, message):
     assert stopped.value.code == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert message in line
+
+
+def test_help_needs_neither_torch_nor_transformers(root):
+    code = "import sys, train; sys.argv = ['train.py', '--help']\ntry:\n    train.main()\nexcept SystemExit:\n"
+    code += "    print(sorted({'torch', 'transformers'} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root)
+    assert "--distance_dropout" in done.stdout and "--num_train_epochs" in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr

@@ -42,7 +42,7 @@ def losses(folder: Path) -> list[float]:
 
 def test_a_killed_group_goes_on_and_ends_as_one_process_does(dataset, train, tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
-    done = train(one, "--folds", 2, "--clean_labels", True, *FLAGS)
+    done = train(one, "--folds", 2, "--clean_labels", True, "--distance_faults", True, *FLAGS)
     assert done.returncode == 0, done.stderr
     batch = ("--per_device_train_batch_size", "64")
     first, second = group(dataset, two, *batch)
