@@ -13,6 +13,7 @@ import contextlib
 import statistics
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -84,6 +85,7 @@ def exported(tower, folder: Path) -> Path:
             return self.tower(pixel_values=pixels).image_embeds
 
     path = folder / "tower.onnx"
+    warnings.filterwarnings("ignore")  # the tracer doubts what is constant here
     torch.onnx.export(
         Vectors(), (torch.zeros(2, 3, 224, 224),), str(path), input_names=["pixels"], output_names=["vectors"],
         dynamic_axes={"pixels": {0: "batch"}}, dynamo=False,
