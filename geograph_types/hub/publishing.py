@@ -107,7 +107,10 @@ def publish_folder(
         checks.check(files, repo_type, path, allow_synthetic=allow_synthetic)
         if dry_run:
             return _dry_run(files, repo_id, repo_type)
-        return _publish(files, repo_id, repo_type, message or default_message(repo_type), tag, private, create_pr)
+        return _publish(
+            files, repo_id, repo_type, message or default_message(repo_type),
+            tag=tag, private=private, create_pr=create_pr,
+        )  # fmt: skip
 
 
 def _user(name: str) -> str:
@@ -187,7 +190,7 @@ def default_message(repo_type: str) -> str:
     return f"{WHAT[repo_type]}, made with {version}"
 
 
-def _publish(files, repo_id, repo_type, message, tag, private, create_pr) -> str:
+def _publish(files, repo_id, repo_type, message, *, tag, private, create_pr) -> str:
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants
     from huggingface_hub.utils import disable_progress_bars
 
