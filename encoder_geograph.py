@@ -55,7 +55,7 @@ class GeographEncoder:
         allow_urls: whether a photo may be an http(s) address. Turn it off where strangers name the photos.
     """
 
-    def __init__(self, tower, processor, device, dtype, site_thumbnail: bool = False, allow_urls: bool = True):
+    def __init__(self, tower, processor, device, dtype, *, site_thumbnail: bool = False, allow_urls: bool = True):
         self.device, self.dtype, self.site_thumbnail, self.allow_urls = device, dtype, site_thumbnail, allow_urls
         self.embedding_dim: int = tower.config.projection_dim
         size, crop = dict(processor.size), dict(processor.crop_size)
@@ -74,6 +74,7 @@ class GeographEncoder:
         vision_model: str | Path | None = None,
         device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = "auto",
+        *,
         site_thumbnail: bool = False,
         allow_urls: bool = True,
     ) -> "GeographEncoder":
@@ -87,7 +88,9 @@ class GeographEncoder:
         than the classifier takes.
         """
         name, revision = tower_of(config, None if vision_model is None else str(vision_model))
-        encoder = cls.from_pretrained(name, revision, device, dtype, site_thumbnail, allow_urls)
+        encoder = cls.from_pretrained(
+            name, revision, device, dtype, site_thumbnail=site_thumbnail, allow_urls=allow_urls
+        )
         if config is not None and encoder.embedding_dim != config.embedding_dim:
             raise ValueError(
                 f"the vision tower {name!r} gives vectors of {encoder.embedding_dim} numbers and the model takes "
@@ -102,6 +105,7 @@ class GeographEncoder:
         revision: str | None = None,
         device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = "auto",
+        *,
         site_thumbnail: bool = False,
         allow_urls: bool = True,
     ) -> "GeographEncoder":
@@ -131,7 +135,7 @@ class GeographEncoder:
         if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
             raise ValueError(f"dtype must be auto, float32, bfloat16 or float16, got {dtype!r}")
         logger.warning_once(f"vision tower: {name} on {device.type} in {str(dtype).removeprefix('torch.')}")
-        return cls(tower.eval(), processor, device, dtype, site_thumbnail, allow_urls)
+        return cls(tower.eval(), processor, device, dtype, site_thumbnail=site_thumbnail, allow_urls=allow_urls)
 
     def encode(self, photos: Iterable[Any], batch_size: int = 16) -> Iterator[np.ndarray | PhotoError]:
         """Yields for each photo, in order, its embedding (float32 [512]) or the PhotoError that says what is wrong.

@@ -160,7 +160,18 @@ class GeographModel(PreTrainedModel):
     def as_pipeline(self, **kwargs):
         """This model as a `GeographPipeline`: photos or embeddings in, types out. Arguments as the pipeline's."""
         try:
+            # The pipeline's own files are named, too: transformers 5.4 copies only what this file itself imports.
+            from .decision_geograph import __name__ as _decision  # noqa: F401
+            from .degrees_geograph import __name__ as _degrees  # noqa: F401
+            from .encoder_geograph import __name__ as _encoder  # noqa: F401
+            from .files_geograph import __name__ as _files  # noqa: F401
+            from .grid_geograph import __name__ as _grid  # noqa: F401
+            from .items_geograph import __name__ as _items  # noqa: F401
+            from .photos_geograph import __name__ as _photos  # noqa: F401
             from .pipeline_geograph import GeographPipeline
+            from .places_geograph import __name__ as _places  # noqa: F401
+            from .row_geograph import __name__ as _row  # noqa: F401
+            from .towers_geograph import __name__ as _towers  # noqa: F401
         except ImportError:
             if __package__:  # a library that is missing or too old says so itself
                 raise

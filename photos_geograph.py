@@ -206,10 +206,12 @@ def _prepare() -> None:
     """Pillow knows all its formats, HEIF too where pillow-heif is installed, and says nothing on the terminal."""
     Image.init()  # a no-op from the second time on
     if "HEIF" not in Image.OPEN:
-        with contextlib.suppress(ImportError):
+        try:
             import pillow_heif
 
             pillow_heif.register_heif_opener()
+        except ImportError:
+            pass
     if ("ignore", None, Warning, QUIET, 0) not in warnings.filters:
         warnings.filterwarnings("ignore", module=QUIET.pattern)
     log = logging.getLogger("PIL")

@@ -45,7 +45,7 @@ _METRES = re.compile(r"\+?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 
 def shown(value: object) -> str:
     """A value as a message shows it: with its quotes, on one line, and cut."""
-    if isinstance(value, np.generic):
+    if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.ndim == 0):
         value = value.item()
     if isinstance(value, str | bytes):
         text = repr(value[: SHOWN + 1])

@@ -115,8 +115,11 @@ class OnnxTower:
     """
 
     def __init__(self, tower, scale: torch.Tensor, shift: torch.Tensor, dtype: torch.dtype):
-        import onnx
-        import onnxruntime
+        try:  # outside one, transformers would ask for these packages before it loads any file of the model
+            import onnx
+            import onnxruntime
+        except ImportError:
+            raise
 
         if tower.config.hidden_act != "quick_gelu" or dtype != torch.float32:
             raise NotImplementedError(f"{tower.config.hidden_act} in {dtype}")

@@ -27,7 +27,7 @@ if odd:
 if not all(p.isfinite().all() for p in model.parameters()):
     sys.exit("ValueError: a weight is not a finite number")
 answer = pipeline("geograph-types", model=folder, trust_remote_code=True)(
-    {"embedding": np.zeros(config.embedding_dim, dtype="float32")})
+    {"embedding": np.ones(config.embedding_dim, dtype="float32")})
 if not answer["types"]:
     sys.exit("ValueError: the pipeline gives no types")
 """

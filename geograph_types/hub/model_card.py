@@ -13,6 +13,7 @@ def write_card(
     config,
     metrics: dict | None,
     split: str | None = None,
+    *,
     settings: dict | None = None,
     results: dict | None = None,
     **sections: Any,

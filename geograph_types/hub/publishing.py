@@ -21,7 +21,7 @@ from geograph_types.files import ROOT, sha256_of
 from geograph_types.hub import checks
 from geograph_types.hub.errors import hub_errors
 from geograph_types.hub.names import names_on_the_hub
-from geograph_types.hub.run_files import CHECKPOINTS, NEVER_PUBLISHED, NEVER_PUBLISHED_IN
+from geograph_types.hub.run_files import NEVER_PUBLISHED, NEVER_PUBLISHED_IN, OF_A_RUN
 from names_geograph import MODEL_NAME
 
 if TYPE_CHECKING:
@@ -32,9 +32,6 @@ PREFIX = {"model": "", "dataset": "datasets/", "space": "spaces/"}
 
 # Written and kept by the Hub itself.
 KEPT_ON_THE_HUB = {".gitattributes"}
-
-# Every dataset folder has it, so that its absence from the page needs no word.
-REJECTED = "rejected.jsonl"
 
 WHAT = {"model": "Geograph type classifier", "dataset": "Geograph types dataset", "space": "Geograph types demo"}
 
@@ -110,7 +107,10 @@ def publish_folder(
         checks.check(files, repo_type, path, allow_synthetic=allow_synthetic)
         if dry_run:
             return _dry_run(files, repo_id, repo_type)
-        return _publish(files, repo_id, repo_type, message or default_message(repo_type), tag, private, create_pr)
+        return _publish(
+            files, repo_id, repo_type, message or default_message(repo_type),
+            tag=tag, private=private, create_pr=create_pr,
+        )  # fmt: skip
 
 
 def _user(name: str) -> str:
@@ -162,7 +162,8 @@ def files_to_publish(folder: Path, repo_type: str = "model", *, quiet: bool = Fa
         if any(part.startswith(".") for part in parts):
             continue
         if any(fnmatchcase(part, pattern) for part in parts for pattern in never):
-            left.append(relative.as_posix())
+            if not any(fnmatchcase(part, pattern) for part in parts for pattern in OF_A_RUN):
+                left.append(relative.as_posix())
             continue
         if file.is_symlink() and (file.is_dir() or not file.resolve().is_relative_to(folder.resolve())):
             raise CommandError(
@@ -172,10 +173,8 @@ def files_to_publish(folder: Path, repo_type: str = "model", *, quiet: bool = Fa
             files[relative.as_posix()] = file
     if not files:
         raise CommandError(f"{folder}: nothing to publish in it")
-    if not quiet and (
-        told := [name for name in left if not fnmatchcase(name.partition("/")[0], CHECKPOINTS) and name != REJECTED]
-    ):
-        say(f"left out, as no part of a {repo_type}'s page: {', '.join(told[:10])}{' …' if len(told) > 10 else ''}")
+    if left and not quiet:
+        say(f"left out, as no part of a {repo_type}'s page: {', '.join(left[:10])}{' …' if len(left) > 10 else ''}")
     return files
 
 
@@ -191,7 +190,7 @@ def default_message(repo_type: str) -> str:
     return f"{WHAT[repo_type]}, made with {version}"
 
 
-def _publish(files, repo_id, repo_type, message, tag, private, create_pr) -> str:
+def _publish(files, repo_id, repo_type, message, *, tag, private, create_pr) -> str:
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants
     from huggingface_hub.utils import disable_progress_bars
 

@@ -42,7 +42,7 @@ RUN_FILES = (
 CHECKPOINTS = "checkpoint-*"
 
 # Never published; a trailing / means a folder. What a run needs only while it lasts:
-_OF_A_RUN = (
+OF_A_RUN = (
     f"{CHECKPOINTS}/",
     "runs/",
     "wandb/",
@@ -68,7 +68,7 @@ _SOURCES = (
     "*.jsonl", "*.ndjson", "*.tsv", "*.gz", "*.bz2", "*.xz", "*.zst", "*.zip", "*.tar", "*.tgz", "*.7z", "*.rar",
     "*.npy", "*.npz", "*.feather", "*.arrow", "*.db", "*.sqlite", "*.sqlite3",
 )  # fmt: skip
-NEVER_PUBLISHED = _OF_A_RUN + _BACKUPS + _SOURCES
+NEVER_PUBLISHED = OF_A_RUN + _BACKUPS + _SOURCES
 # A dataset's page has its rows as Parquet alone; a model's has lists for people to look at.
 NEVER_PUBLISHED_IN = {"dataset": ("*.csv",)}
 

@@ -71,7 +71,7 @@ def _text_of(path: Path) -> tuple[str, bool]:
         if path.suffix.lower() in LARGE and size > 2 * ENDS:
             head = file.read(ENDS)
             file.seek(size - ENDS)
-            return (head + b"\n" + file.read()).decode("latin-1"), False
+            return _strings(head + b"\n" + file.read()), False
         content = file.read()
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return content.decode("utf-16", "replace"), True
@@ -81,4 +81,9 @@ def _text_of(path: Path) -> tuple[str, bool]:
         except UnicodeDecodeError:
             pass
     wide = content.replace(b"\0", b"") if b"\0" in content else b""  # text in two bytes a letter, without its mark
-    return content.decode("latin-1") + "\n" + wide.decode("latin-1"), False
+    return f"{_strings(content)}\n{_strings(wide)}", False
+
+
+def _strings(content: bytes) -> str:
+    """What can be read in a binary file, a line a piece: the rest would only cost time."""
+    return b"\n".join(re.findall(rb"[\t\x20-\x7e]{12,}", content)).decode("ascii")

@@ -13,7 +13,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from geograph_types.cli import parse_flags, run, say
+from geograph_types.cli import CommandError, parse_flags, run, say
 
 ROWS = "https://development.geograph.org.uk/ai/types_dataset_1.jsonl.gz"
 
@@ -42,6 +42,8 @@ def main() -> None:
     from geograph_types.official.steps import Steps, steps_of
     from geograph_types.official.table import write_table
 
+    if not (ROOT / "train.py").is_file():
+        raise CommandError("the official comparison runs the commands of a clone of this project; they are not here")
     output, public = Path(args.output_dir), args.rows == ROWS
     table = Path(args.table) if args.table else ROOT / "docs" / "official.md" if public else output / "official.md"
     check_needs(args.rows, args.weights, output)

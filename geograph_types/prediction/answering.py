@@ -82,7 +82,9 @@ def load_tower(model: Any, vision_model: str | None, dtype: str, site_thumbnail:
     from encoder_geograph import GeographEncoder
 
     with naming_flag("--vision_model DIR"):
-        return GeographEncoder.for_config(model.config, vision_model, model.device, dtype, site_thumbnail, allow_urls)
+        return GeographEncoder.for_config(
+            model.config, vision_model, model.device, dtype, site_thumbnail=site_thumbnail, allow_urls=allow_urls
+        )
 
 
 def identity_of_model(model: Any) -> str:

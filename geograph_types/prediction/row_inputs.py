@@ -101,12 +101,12 @@ def _of_checked(block: CheckedRows, given: bool) -> InputBlock:
         found.errors = [f"row {block.line[i]}: {block.problems[i]}" if i in block.problems else None for i in range(n)]
     if len(block.extra) == len(PLACES):
         places = (block.extra[name].to_pylist() for name in PLACES)
-        _add_places(found, *places, np.full(n, given), block.line, "row")
+        _add_places(found, *places, np.full(n, given), block.line, unit="row")
     return found
 
 
 def _add_places(
-    block: InputBlock, subjects: list, viewpoints: list, given: np.ndarray, lines: np.ndarray, unit: str = "line"
+    block: InputBlock, subjects: list, viewpoints: list, given: np.ndarray, lines: np.ndarray, *, unit: str = "line"
 ) -> None:
     """What two points say of each row, and its distance where none is given [n]."""
     n = len(block)

@@ -21,8 +21,13 @@ class Answering:
     def __init__(self, space: SpaceModel, limit: int):
         self.space, self.limit = space, limit
 
-    def for_page(self, request: str, photo: Upload | None, distance: str, subject: str, viewpoint: str, row: str):
-        """The page's question → what it shows, with the question's number, so that only the newest is shown."""
+    def for_page(self, request: str, *fields: Any) -> dict[str, Any]:
+        """The page's question → what it shows, with the question's number, so that only the newest is shown.
+
+        Args:
+            fields: the photo (an `Upload` or None), distance, subject, viewpoint, and the row, as typed.
+        """
+        photo, distance, subject, viewpoint, row = fields
         asked = json.loads(request or "{}")
         answer = {"question": asked.get("question"), "explicit": bool(asked.get("explicit"))}
         try:

@@ -12,7 +12,6 @@ import numpy as np
 from geograph_types.hub.models import load_pipeline
 from geograph_types.space.asking import Mistake, Question, metres_of
 from names_geograph import NUM_DISTANCE_BUCKETS
-from photos_geograph import reason_of
 
 # Vectors of photos that were just looked at: another distance for the same photo needs no second look.
 REMEMBERED = 64
@@ -51,9 +50,12 @@ class SpaceModel:
     def _encode(self, photo: bytes, name: str) -> tuple[np.ndarray, str | None]:
         encoder = self._tower.encoder()
         try:
-            return encoder.encode_one_with_note(photo)
+            # A model brings its own code, which may be of version 1.0.0: there was no note then, and no reason.
+            with_note = getattr(encoder, "encode_one_with_note", None)
+            return with_note(photo) if with_note else (encoder.encode_one(photo), None)
         except ValueError as error:
-            raise Mistake("photo", f"{name} cannot be used: {for_visitors(reason_of(error))}.") from None
+            reason = getattr(error, "reason", None) or str(error).removeprefix("bytes: ")
+            raise Mistake("photo", f"{name} cannot be used: {for_visitors(reason)}.") from None
 
     def prediction(self, question: Question) -> dict[str, Any]:
         """The contract's prediction; what contradicts itself is added to its note."""

@@ -12,6 +12,7 @@ from geograph_types.space.asking import Question
 from grid_geograph import GridPoint, format_grid_ref, is_cross_grid, square_of
 from names_geograph import NUM_DISTANCE_BUCKETS, UNKNOWN_BUCKET, tag_of
 
+LONG_VIEW = "looks like a long view"  # of the pipeline's note
 DASHES = ["", "7 3", "2 3", "9 3 2 3", "12 4", "4 2", "1 4", "6 2 1 2"]
 # One a class, drawn around 0, 0.
 MARKS = [
@@ -69,7 +70,7 @@ def types_panel(prediction: dict, question: Question, thresholds: dict[str, floa
     notes = "".join(
         f'<p class="gt-note">{escape(note[:1].upper() + note[1:])}.</p>'
         for note in (prediction["note"] or "").split("; ")
-        if note
+        if note and LONG_VIEW not in note  # which `why` says
     )
     why = why_cross_grid(prediction, question.subject, question.viewpoint, thresholds)
     of = f' <span class="gt-of">for {escape(name)}</span>' if name else ""
@@ -156,7 +157,7 @@ def why_cross_grid(
         return f"Cross Grid, because the subject stands in {of_subject} and the photographer in {of_viewpoint}."
     looks = f"the model gives a long view {percent(probability)}, and it counts from {percent(threshold)}"
     if said is False:
-        if "looks like a long view" in (prediction["note"] or ""):
+        if LONG_VIEW in (prediction["note"] or ""):
             return f"Not Cross Grid, because both points are in {square_of(viewpoint)}; but {looks}. Is a place wrong?"
         return f"Not Cross Grid, because both points are in {square_of(viewpoint)}."
     if prediction["cross_grid"] == "model" and probability < threshold:

@@ -49,7 +49,7 @@ def write_results(run: Run, trainer, metric, trained: dict) -> None:
     settings |= {"clean_labels": cleaned, "distance_faults": rates}
     split = "test" if "test" in figures else "eval"
     name = "validation" if split == "eval" else split
-    write_card(run.output, model.config, figures.get(split), name, settings, trained)
+    write_card(run.output, model.config, figures.get(split), name, settings=settings, results=trained)
     (run.output / OUT_OF_FOLD).unlink(missing_ok=True)
     epochs = {"epoch": trainer.state.epoch, "num_train_epochs": run.args.num_train_epochs}
     write_json(run.output / FINISHED, trained | epochs | {"distance_faults": rates})

@@ -45,7 +45,8 @@ class Scenario:
 
     `service` opens what outlives the kills, such as a server, and gives it to the functions; `environment` comes from
     it and is set before any library is loaded. `prepare(work, service)` lays the input out; `run(work, service)` is
-    the command, in the process that is killed; `result(work, service)` is what must come out the same, as bytes;
+    the command, in the process that is killed; `begin(work, service)` comes before the first run of each round;
+    `result(work, service)` is what must come out the same, as bytes;
     `whole(work, service)` asserts that a killed run left nothing that it must not (half a file under its final name,
     the older result gone). `leftovers` are patterns of names that may be there after a kill and not after the end.
     """
@@ -59,6 +60,7 @@ class Scenario:
     preload: tuple[str, ...] = ()
     service: Callable[[], AbstractContextManager[Any]] = nullcontext
     environment: Callable[[Any], dict[str, str]] = lambda service: {}
+    begin: Callable[[Path, Any], None] = lambda work, service: None
     kills_in_a_row: int = KILLS_IN_A_ROW
 
 
@@ -99,16 +101,33 @@ def torture(scenario: Scenario, seconds: float, seed: int) -> Tally:
             __import__(name)
         base = Path(top) / "base"
         base.mkdir()
-        scenario.prepare(base, service)
+        _apart(lambda: scenario.prepare(base, service))
         expected = _undisturbed(scenario, base, Path(top) / "clean", service, tally)
         end = time.monotonic() + seconds
         while not tally.failures and (not tally.rounds or time.monotonic() < end):
             work = Path(top) / "work"
             shutil.copytree(base, work, symlinks=True)
+            scenario.begin(work, service)
             _round(scenario, work, service, rng, tally, expected)
             tally.rounds += 1
             shutil.rmtree(work)
     return tally
+
+
+def _apart(work: Callable[[], None]) -> None:
+    """In a process of its own, so that the threads of its libraries do not stand in the way of later ones."""
+    pid = os.fork()
+    if not pid:
+        status = 1
+        try:
+            work()
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+    if os.waitpid(pid, 0)[1]:
+        raise RuntimeError("the input could not be laid out")
 
 
 def _undisturbed(scenario: Scenario, base: Path, work: Path, service: Any, tally: Tally) -> bytes:
