@@ -31,8 +31,10 @@ php:
 		&& apt-get update -qq && apt-get install -y -qq php-cli >/dev/null; } \
 		|| echo "no PHP here: the test of the exported weights in PHP will be skipped"
 
+# As many processes as cores; the tests of one file stay together, since they share what is costly to make.
+JOBS ?= 2
 test: install browser php
-	$(PY) -m pytest
+	$(PY) -m pytest -n $(JOBS) --dist loadfile
 
 # Odd input of every kind, FUZZ cases a test, and how many were tried; a short part of it runs with the tests.
 FUZZ ?= 500
