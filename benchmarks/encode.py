@@ -24,6 +24,7 @@ from PIL import Image
 from transformers import CLIPVisionModelWithProjection
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
+from benchmarks.measuring import note
 from encoder_geograph import GeographEncoder
 from photos_geograph import list_photos
 from tests.support.photo_factory import encoded, landscape
@@ -217,6 +218,11 @@ def report(turns: list[dict[str, float]], vectors: dict[str, np.ndarray], encode
     if flags.int8 and "onnxruntime, int8" in vectors:
         share = changed_answers(vectors["onnxruntime, int8"], vectors["one at a time"])
         print(f"int8: best type changes for {share:.1%} of photos, by a classifier of random weights")
+    for name in turns[0]:
+        note(f"photos, {name}", [turn[name] for turn in turns], "photos/s")
+    for name, goal in (("ours", "≥ 0.85"), ("ours, forward only", "≥ 0.95")):
+        shares = [turn[name] / turn["matrix products, oneDNN"] for turn in turns]
+        note(f"photos, {name}, to the limit of matrix products", shares, goal=goal, dtype=str(encoder.dtype))
 
 
 if __name__ == "__main__":

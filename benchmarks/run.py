@@ -22,9 +22,9 @@ BENCHMARKS = {
     "prepare": ["--rows", "3000", "--plain_rows", "3000", "--pairs", "1"],
     "train": ["--rows", "4000", "--epochs", "2", "--pairs", "1"],
     "predict": ["--rows", "4000", "--pairs", "1"],
-    "encode": ["--photos", "16", "--pairs", "1"],
-    "label": ["--rows", "1000"],
-    "find": ["--rows", "4000"],
+    "encode": ["--photos", "16", "--slow_photos", "16", "--turns", "1"],
+    "label": ["--rows", "1000", "--official_rows", "200"],
+    "find": ["--rows", "4000", "--pairs", "1"],
     "growth": ["--rows", "10000"],
 }
 

@@ -30,6 +30,11 @@ def logits_of(model, embedding: np.ndarray, bucket: np.ndarray, batch_size: int 
 
 def probabilities_of(model, embedding: np.ndarray, bucket: np.ndarray, batch_size: int = BATCH) -> np.ndarray:
     """As `logits_of`, but probabilities, float32 [N, C]."""
+    return sigmoid(logits_of(model, embedding, bucket, batch_size))
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """Logits → probabilities, of any shape, in their own precision."""
     import torch
 
-    return torch.from_numpy(logits_of(model, embedding, bucket, batch_size)).sigmoid().numpy()
+    return torch.from_numpy(np.asarray(logits)).sigmoid().numpy()

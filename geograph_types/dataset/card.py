@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from geograph_types.colours import BLUE, GREEN, ORANGE
 from geograph_types.dataset.selection import RARE_MINIMUM
 from geograph_types.files import resource, whole_file
 from geograph_types.hub.cards import as_code, as_text, fill_card
@@ -172,7 +173,7 @@ def _draw(path: Path, tags: np.ndarray, split: np.ndarray) -> None:
     axes = figure.subplots()
     order = np.argsort(-tags.sum(axis=0))
     height = 0.8 / len(SPLITS)
-    for i, (name, colour) in enumerate(zip(SPLITS, ("#0072b2", "#e69f00", "#009e73"), strict=True)):
+    for i, (name, colour) in enumerate(zip(SPLITS, (BLUE, ORANGE, GREEN), strict=True)):
         counts = tags[split == i][:, order].sum(axis=0)
         bars = axes.barh(np.arange(len(TAGS)) + (i - 1) * height, counts, height, label=name, color=colour)
         axes.bar_label(bars, [f"{n:,}" if n else "0" for n in counts], padding=2, fontsize=7)

@@ -6,12 +6,12 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from geograph_types.colours import COLOURS
 from geograph_types.evaluation.statistics import wilson
 from geograph_types.files import whole_file
 from names_geograph import UNKNOWN_BUCKET
 
-# Okabe and Ito (2008), one a class; and a dash pattern each, so that colour is not all there is.
-COLOURS = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#000000"]
+# One a class beside its colour.
 DASHES = ["-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (6, 2, 1, 2))]
 
 MARKERS = ["o", "s", "^", "D", "v"]

@@ -7,6 +7,8 @@ thresholds are tuned after it and saved in the config.
 import numpy as np
 import torch
 
+from geograph_types.inference import sigmoid
+
 # A class with fewer positives than this, each counted by its weight, keeps what it has: a fit would follow single
 # rows.
 MINIMUM_SUPPORT = 5
@@ -99,7 +101,7 @@ def tune_thresholds(
         # Nothing to weigh where the best cut is beyond doubt: its error is 0 when F1 is 1.
         distance = (f1[best] - f1) / max(TOLERANCE * error[best], 1e-6)
         share = np.exp(-0.5 * distance**2)
-        thresholds.append(float(_sigmoid((share * THRESHOLD_LOGITS).sum() / share.sum())))
+        thresholds.append(float(sigmoid((share * THRESHOLD_LOGITS).sum() / share.sum())))
     return thresholds
 
 
@@ -110,7 +112,7 @@ def f1_by_threshold(probability: np.ndarray, target: np.ndarray, weight: np.ndar
         probability, weight: [N]. target: bool [N].
     """
     order = np.argsort(-probability, kind="stable")
-    count = np.searchsorted(-probability[order], -_sigmoid(THRESHOLD_LOGITS), side="right")
+    count = np.searchsorted(-probability[order], -sigmoid(THRESHOLD_LOGITS), side="right")
     hits = np.concatenate([[0.0], np.cumsum((weight * target)[order])])[count]
     given = np.concatenate([[0.0], np.cumsum(weight[order])])[count]
     total = np.maximum(given + (weight * target).sum(), 1e-12)
@@ -119,7 +121,3 @@ def f1_by_threshold(probability: np.ndarray, target: np.ndarray, weight: np.ndar
     by_hits, by_error = 2 * (false + missed) / total**2, 2 * hits / total**2
     variance = by_hits**2 * hits + by_error**2 * np.maximum(false, 0) + by_error**2 * np.maximum(missed, 0)
     return 2 * hits / total, np.sqrt(variance)
-
-
-def _sigmoid(x: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-x))

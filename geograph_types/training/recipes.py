@@ -17,6 +17,8 @@ commented out.
 `benchmarks/quality.py` compares them; `docs/experiments.md` says why each setting of ours is what it is.
 """
 
+from names_geograph import OFFICIAL_FAR
+
 # Adam, batch 1024, up to 50 epochs, patience 7 on the validation loss: the official training, and ours.
 COMMON = {
     "learning_rate": 1e-3,
@@ -26,7 +28,7 @@ COMMON = {
 }
 
 OFFICIAL = COMMON | {
-    "cross_far_min_distance": 256,
+    "cross_far_min_distance": OFFICIAL_FAR,
     "calibrate": False,
     "tune_thresholds": False,
 }

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from geograph_types.colours import BLUE, GREEN, RED
 from geograph_types.files import whole_file, write_json
 from geograph_types.hub.model_card import write_card
 from geograph_types.hub.model_folder import save_model_repository
@@ -99,11 +100,11 @@ def draw_learning_curve(history: list[dict], path: Path) -> None:
     figure = Figure(figsize=(8, 3.4), layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
-    left.plot(*series("loss"), label="training", color="#0072b2")
-    left.plot(*series("eval_loss"), label="validation", color="#d55e00")
+    left.plot(*series("loss"), label="training", color=BLUE)
+    left.plot(*series("eval_loss"), label="validation", color=RED)
     left.set_title("Weighted loss", loc="left")
     left.legend(frameon=False)
-    right.plot(*series("eval_f1_macro"), color="#009e73")
+    right.plot(*series("eval_f1_macro"), color=GREEN)
     right.set_title("Macro F1 on validation, threshold 0.5", loc="left")
     for axes in (left, right):
         axes.set_xlabel("epoch")

@@ -4,6 +4,7 @@ import numpy as np
 
 from geograph_types import cli
 from geograph_types.hub.run_files import FOREGROUND_LIST, NOISE_LIST
+from geograph_types.inference import sigmoid
 from geograph_types.training.data import TrainingData
 from geograph_types.training.distance_faults import DistanceEvidence, bearable_rates
 from geograph_types.training.folds import MINIMUM_ROWS, kept_or_new
@@ -67,7 +68,7 @@ def _expect_faults(run: Run, evidence: DistanceEvidence) -> None:
 
 
 def _doubt(data: TrainingData, logits: np.ndarray) -> list[dict]:
-    probabilities = 1 / (1 + np.exp(-logits))
+    probabilities = sigmoid(logits)
     trust = data.trust
     factor = noise_factor(probabilities, data.targets, trust)
     data.factor, data.label_factor = data.factor * factor, data.label_factor * factor
