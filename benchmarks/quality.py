@@ -3,7 +3,7 @@
     python -m benchmarks.quality                 # some fifteen minutes on two cores
     python -m benchmarks.quality --seeds 1 --kinds synthetic
 
-Writes docs/quality.md (the table, which the model's card takes over) and docs/quality.json. Kinds of rows: the shared
+Writes docs/quality.md and docs/quality.json. Kinds of rows: the shared
 clean and hard rows, where that folder exists, and what synthetic.py makes with the same two settings. "hard": a tenth
 of the labels of training and validation rows are wrong, and 70 % of the drones are left out of them; the test split is
 clean and whole. "Honest distance": another teacher, who listens to the distance, and distances that are right; the
