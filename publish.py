@@ -8,12 +8,12 @@ The repository then mirrors the folder: new and changed files are sent, files th
 removed. The same command again changes nothing. `hf auth login`, or HF_TOKEN, gives the right to write.
 """
 
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from geograph_types import cli
+from geograph_types.files import temporary_folder
 
 
 @dataclass
@@ -71,8 +71,8 @@ def main() -> None:
     from geograph_types.space.folder import build_space_folder
 
     check_model(flags)
-    with tempfile.TemporaryDirectory(prefix="geograph-space-") as folder:
-        build_space_folder(Path(folder), model_dir=flags.path, model_id=flags.model_id)
+    with temporary_folder("space") as folder:
+        build_space_folder(folder, model_dir=flags.path, model_id=flags.model_id)
         print(publish_folder(folder, flags.repo_id, "space", **options))
 
 

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -111,3 +112,30 @@ def sha256_of(path: str | Path) -> str:
     """A file's SHA-256, in hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def temporary_folder(purpose: str) -> Iterator[Path]:
+    """A folder in the system's temporary one, gone when the block ends; those that killed processes left go first.
+
+    Args:
+        purpose: a word for its name, such as "model".
+    """
+    own = f"geograph-{purpose}-"
+    for path in Path(tempfile.gettempdir()).glob(f"{own}*-*"):
+        pid = path.name.removeprefix(own).split("-")[0]
+        if pid.isdigit() and not is_alive(int(pid)):
+            shutil.rmtree(path, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=f"{own}{os.getpid()}-") as folder:
+        yield Path(folder)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process of this number runs on this machine."""
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True

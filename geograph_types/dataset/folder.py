@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from geograph_types.cli import CommandError
-from geograph_types.files import sha256_of, write_json
+from geograph_types.files import is_alive, sha256_of, write_json
 
 MARK = ".geograph-types.json"
 # Files up to this size may hold what a person wrote into them: their content counts, not their size alone.
@@ -139,19 +139,9 @@ def _remove_abandoned(final: Path) -> None:
     """What a killed run left: its process is gone, so nobody will finish it."""
     for path in final.parent.glob(f".{glob.escape(final.name)}.*-*"):
         kind, _, pid = path.name.removeprefix(f".{final.name}.").partition("-")
-        if kind not in ("building", "old") or not pid.isdigit() or _alive(int(pid)):
+        if kind not in ("building", "old") or not pid.isdigit() or is_alive(int(pid)):
             continue
         if kind == "old" and not final.exists():  # killed between the two renames: what stood there stands there again
             path.rename(final)
         else:
             shutil.rmtree(path, ignore_errors=True)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -5,11 +5,11 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from geograph_types.cli import CommandError
+from geograph_types.files import temporary_folder
 from geograph_types.hub.card_checks import check_card, check_dataset
 from geograph_types.hub.pickles import is_pickle
 from geograph_types.hub.secrets import find_path, find_secret
@@ -112,18 +112,18 @@ def check_model_files(files: dict[str, Path], where: str) -> dict[str, Any]:
 
 def check_model_loads(files: dict[str, Path], where: str) -> None:
     """Just these files make a model and a pipeline that answers, in a fresh process."""
-    with tempfile.TemporaryDirectory(prefix="geograph-check-") as stage:
+    with temporary_folder("check") as stage:
         for name, file in files.items():
-            (Path(stage) / name).parent.mkdir(parents=True, exist_ok=True)
-            (Path(stage) / name).symlink_to(file.resolve())
-        run_fresh(LOAD_MODEL, stage, where=where)
+            (stage / name).parent.mkdir(parents=True, exist_ok=True)
+            (stage / name).symlink_to(file.resolve())
+        run_fresh(LOAD_MODEL, str(stage), where=where)
 
 
 def run_fresh(code: str, *args: str, where: str, cwd: str | None = None) -> None:
     """Runs Python code in a fresh process that knows neither this repository's files nor any cache."""
-    with tempfile.TemporaryDirectory(prefix="geograph-fresh-") as scratch:
+    with temporary_folder("fresh") as scratch:
         environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "HF_TOKEN")}
-        environment |= {"HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": scratch, "PYTHONDONTWRITEBYTECODE": "1"}
+        environment |= {"HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": str(scratch), "PYTHONDONTWRITEBYTECODE": "1"}
         done = subprocess.run(
             [sys.executable, "-c", code, *args],
             cwd=cwd or scratch,

@@ -9,13 +9,13 @@ import hashlib
 import json
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geograph_types.cli import CommandError, say
+from geograph_types.files import temporary_folder
 from geograph_types.hub.errors import hub_errors
 from names_geograph import MODEL_TYPE, TASK
 
@@ -126,8 +126,8 @@ def _model_folder(name_or_dir: str | Path, revision: str | None) -> Iterator[Mod
         digest.update(f"{source.name}\0{len(content)}\0".encode() + content)
     # transformers tells two folders' code apart by the folder's last name, and takes the class of a model from its
     # config's class (transformers issue 45632): a name of its own for each code keeps them apart.
-    with tempfile.TemporaryDirectory(prefix="geograph-model-") as scratch:
-        code = Path(scratch) / f"{_identifier(Path(name).name or folder.name)}_{digest.hexdigest()[:16]}"
+    with temporary_folder("model") as scratch:
+        code = scratch / f"{_identifier(Path(name).name or folder.name)}_{digest.hexdigest()[:16]}"
         code.mkdir()
         shutil.copyfile(folder / "config.json", code / "config.json")
         for source in sources:

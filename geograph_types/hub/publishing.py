@@ -8,7 +8,6 @@ its history); `.gitattributes` belongs to the Hub and stays.
 
 import subprocess
 import sys
-import tempfile
 import warnings
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import geograph_types
 from geograph_types.cli import CommandError, progress, say
-from geograph_types.files import ROOT, sha256_of
+from geograph_types.files import ROOT, sha256_of, temporary_folder
 from geograph_types.hub import checks
 from geograph_types.hub.errors import hub_errors
 from geograph_types.hub.names import names_on_the_hub
@@ -99,10 +98,10 @@ def publish_folder(
     if tag and create_pr:
         raise ValueError("a tag names a published version, and a pull request is none yet: leave one of them out")
     files = files_to_publish(path, repo_type)
-    with tempfile.TemporaryDirectory(prefix="geograph-card-") as scratch:
+    with temporary_folder("card") as scratch:
         if "README.md" in files:
             card = names_on_the_hub(files["README.md"].read_text(encoding="utf-8"), repo_id, repo_type)
-            files["README.md"] = Path(scratch) / "README.md"
+            files["README.md"] = scratch / "README.md"
             files["README.md"].write_text(card, encoding="utf-8")
         checks.check(files, repo_type, path, allow_synthetic=allow_synthetic)
         if dry_run:
