@@ -106,7 +106,7 @@ def test_what_a_killed_run_left_is_cleared_or_put_back(tmp_path, monkeypatch):
     final.rename(tmp_path / ".data.old-1")
     (tmp_path / ".data.building-1").mkdir()
     (tmp_path / ".data.building-notes").mkdir()  # no number: not ours
-    monkeypatch.setattr(folders, "_alive", lambda pid: False)
+    monkeypatch.setattr(folders, "is_alive", lambda pid: False)
     with pytest.raises(ZeroDivisionError), folder_in_place(final):
         raise ZeroDivisionError
     assert (final / "README.md").read_text() == "one"
