@@ -50,6 +50,8 @@ def _add(parser: argparse.ArgumentParser, field: dataclasses.Field, hint: Any) -
     `{"positional": True}` in the metadata makes it an argument without a flag.
     """
     options = dict(field.metadata)
+    if "help" in options:
+        options["help"] = options["help"].replace("%", "%%")  # as it is meant: argparse would take it for a format
     positional = options.pop("positional", False)
     kind, required = _plain(hint), field.default is dataclasses.MISSING
     if field.default_factory is not dataclasses.MISSING:
