@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from geograph_types.cli import CommandError, progress, say
-from geograph_types.files import ROOT
+from geograph_types.files import ROOT, temporary_folder
 from geograph_types.prediction.inputs import Input
 from geograph_types.prediction.parts import Options
 from geograph_types.prediction.units import Unit, divide
@@ -58,10 +58,10 @@ def send_model(model: Any, output: str) -> None:
     from geograph_types.hub.model_folder import save_model_repository
 
     system, folder = file_system(output)
-    with tempfile.TemporaryDirectory(prefix="geograph-model-") as here:
+    with temporary_folder("sent") as here:
         save_model_repository(model, here)
         system.makedirs(f"{folder}/{MODEL}", exist_ok=True)
-        for path in Path(here).iterdir():
+        for path in here.iterdir():
             if path.is_file():
                 put(path, f"{output}/{MODEL}", path.name)
 
@@ -78,7 +78,7 @@ class Answerer:
         torch.set_num_threads(settings.threads)
         self.settings = settings
         system, output = file_system(settings.output)
-        with tempfile.TemporaryDirectory(prefix="geograph-ray-") as folder:
+        with temporary_folder("ray") as folder:
             for path in system.ls(f"{output}/{MODEL}", detail=False):
                 system.get_file(path, f"{folder}/{Path(path).name}")
             model = load_model(folder, None, settings.device)
@@ -305,8 +305,8 @@ def note(output: str, identity: dict[str, Any], counts: dict[int, dict[str, int]
     parts = [{"number": n, "file": name_of(n), **counts[n]} for n in sorted(counts)]
     totals = {name: sum(part[name] for part in parts) for name in ("rows", "errors")}
     told = {"complete": len(parts) == in_all, "parts_in_all": in_all, **totals, "parts": parts, "made_from": identity}
-    with tempfile.TemporaryDirectory(prefix="geograph-manifest-") as folder:
-        path = Path(folder) / MANIFEST
+    with temporary_folder("manifest") as folder:
+        path = folder / MANIFEST
         path.write_text(json.dumps(told, indent=2) + "\n")
         put(path, output, MANIFEST)
 

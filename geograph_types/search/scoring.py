@@ -66,7 +66,7 @@ class Disagreement:
 
     def __call__(self, block: Block) -> tuple[np.ndarray, np.ndarray]:
         config, tags = self.model.config, block.tags
-        targets = training_targets(tags, block.bucket, config.cross_far_min_distance)
+        targets = training_targets(tags, block.bucket, config.cross_far_min_distance, config.classes)
         apart = np.abs(probabilities_of(self.model, block.embedding, block.bucket) - targets)
         found, column = _at(apart, self.column)
         return np.where(tags.any(axis=1), found, -np.inf), column
