@@ -107,8 +107,9 @@ class GeographConfig(PreTrainedConfig):
         self.cross_far_min_distance = cross_far_min_distance
         self.synthetic = synthetic
         kwargs.pop("num_labels", None)
-        kwargs["id2label"] = dict(enumerate(self.classes))
-        kwargs["label2id"] = {name: i for i, name in enumerate(self.classes)}
+        # As text, so that transformers' own check of these does not speak before ours below.
+        kwargs["id2label"] = {i: str(name) for i, name in enumerate(self.classes)}
+        kwargs["label2id"] = {str(name): i for i, name in enumerate(self.classes)}
         kwargs["problem_type"] = "multi_label_classification"
         super().__init__(**kwargs)
         self.check()

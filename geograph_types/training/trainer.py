@@ -3,6 +3,7 @@
 import gc
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -122,9 +123,15 @@ class GeographTrainer(Trainer):
             num_workers=workers,
             pin_memory=self.args.dataloader_pin_memory and self.args.device.type == "cuda",
             prefetch_factor=self.args.dataloader_prefetch_factor if workers else None,
-            multiprocessing_context=self.args.dataloader_multiprocessing_context if workers else None,
-            in_order=self.args.dataloader_in_order,
+            **self._newer_options(workers),
         )
+
+    def _newer_options(self, workers: int) -> dict[str, Any]:
+        """What the oldest transformers that we work with (5.4) has no flags for."""
+        options = {"in_order": "dataloader_in_order"}
+        if workers:
+            options["multiprocessing_context"] = "dataloader_multiprocessing_context"
+        return {name: getattr(self.args, flag) for name, flag in options.items() if hasattr(self.args, flag)}
 
     def evaluation_loop(self, dataloader, *args, **kwargs):
         if isinstance(dataloader.dataset, MemoryRows):

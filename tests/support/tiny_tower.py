@@ -4,6 +4,7 @@
 """
 
 import argparse
+import zlib
 from pathlib import Path
 
 import torch
@@ -25,17 +26,20 @@ def make_tiny_tower(folder: str | Path, seed: int = 0, real_size: bool = False) 
     folder = Path(folder)
     config = CLIPVisionConfig(**(VIT_B_32 if real_size else TINY), projection_dim=512, patch_size=32, image_size=224)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
         tower = CLIPVisionModelWithProjection(config).eval()
-        # Fresh CLIP weights are so small that each photo gives nearly the same vector, and any mistake goes unseen:
-        # these spread as trained ones do. Biases are zero in a fresh tower, which would hide a forgotten one.
-        with torch.no_grad():
-            for name, parameter in tower.named_parameters():
-                if name.endswith("bias"):
-                    parameter.normal_(std=0.1)
-                elif parameter.ndim >= 2:
-                    fan_in = parameter[0].numel() if "position_embedding" not in name else 1
-                    parameter.normal_(std=fan_in**-0.5)
+    # Fresh CLIP weights are so small that each photo gives nearly the same vector, and any mistake goes unseen: these
+    # spread as trained ones do. Biases are zero in a fresh tower, which would hide a forgotten one. Each weight has a
+    # seed of its own, from its name: in which order transformers makes them differs between its versions.
+    with torch.no_grad():
+        for name, parameter in tower.named_parameters():
+            generator = torch.Generator().manual_seed(zlib.crc32(name.removeprefix("vision_model.").encode()) + seed)
+            if name.endswith("bias"):
+                parameter.normal_(std=0.1, generator=generator)
+            elif "class_embedding" in name:
+                parameter.normal_(generator=generator)
+            elif parameter.ndim >= 2:
+                fan_in = parameter[0].numel() if "position_embedding" not in name else 1
+                parameter.normal_(std=fan_in**-0.5, generator=generator)
     tower.save_pretrained(folder)
     CLIPImageProcessor().save_pretrained(folder)
     return folder
