@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 
 from geograph_types.inference import logits_of, probabilities_of
 from geograph_types.search.rows import Block
@@ -29,23 +30,31 @@ class Likeness:
 
     def __post_init__(self) -> None:
         self.questions = [self.tag]
-        self._unit = (self.near / np.linalg.norm(self.near, axis=1, keepdims=True)).T.astype(np.float32)
+        unit = self.near / np.linalg.norm(self.near, axis=1, keepdims=True)
+        self._unit = torch.from_numpy(unit.astype(np.float32))  # [K, D]
 
     def __call__(self, block: Block) -> tuple[np.ndarray, np.ndarray]:
-        nearest = (block.embedding @ self._unit).max(axis=1) / np.maximum(block.norm, 1e-12)
-        return nearest, np.zeros(len(block), int)
+        # By torch: NumPy's own product takes all cores, also the one that reads the next block.
+        nearest = (self._unit @ torch.from_numpy(block.embedding).T).amax(dim=0).numpy()
+        return nearest / np.maximum(block.norm, 1e-12), np.zeros(len(block), int)
 
 
 @dataclass
-class Probability:
-    """The model's probability of one class."""
+class ByModel:
+    """What all have in common that ask a model: each of its classes is a question."""
 
     model: Any
-    column: int
 
     @property
     def questions(self) -> list[str | None]:
         return [tag_of(name) for name in self.model.config.classes]
+
+
+@dataclass
+class Probability(ByModel):
+    """The model's probability of one class."""
+
+    column: int
 
     def __call__(self, block: Block) -> tuple[np.ndarray, np.ndarray]:
         found = probabilities_of(self.model, block.embedding, block.bucket)[:, self.column]
@@ -53,16 +62,11 @@ class Probability:
 
 
 @dataclass
-class Disagreement:
+class Disagreement(ByModel):
     """How far the model is from what people wrote, at the class where it is farthest, or at `column`. Rows without
     tags are not wanted."""
 
-    model: Any
     column: int | None = None
-
-    @property
-    def questions(self) -> list[str | None]:
-        return [tag_of(name) for name in self.model.config.classes]
 
     def __call__(self, block: Block) -> tuple[np.ndarray, np.ndarray]:
         config, tags = self.model.config, block.tags
@@ -73,16 +77,11 @@ class Disagreement:
 
 
 @dataclass
-class Uncertainty:
+class Uncertainty(ByModel):
     """1 where the model stands at a class's own threshold, 0 where it is sure: at the class where it doubts most, or
     at `column`."""
 
-    model: Any
     column: int | None = None
-
-    @property
-    def questions(self) -> list[str | None]:
-        return [tag_of(name) for name in self.model.config.classes]
 
     def __call__(self, block: Block) -> tuple[np.ndarray, np.ndarray]:
         threshold = np.clip(np.array(self.model.config.thresholds, np.float32), 1e-6, 1 - 1e-6)
