@@ -9,7 +9,7 @@ import torch
 from geograph_types.inference import logits_of, probabilities_of
 from geograph_types.search.rows import Block
 from geograph_types.training.labels import training_targets
-from names_geograph import tag_of
+from names_geograph import TAGS, class_of, tag_of
 
 
 class Scorer(Protocol):
@@ -41,13 +41,15 @@ class Likeness:
 
 @dataclass
 class ByModel:
-    """What all have in common that ask a model: each of its classes is a question."""
+    """What all have in common that ask a model: each of its classes is a question, and then each tag."""
 
     model: Any
 
     @property
     def questions(self) -> list[str | None]:
-        return [tag_of(name) for name in self.model.config.classes]
+        """A class is asked about by its tag; None where people have no such tag."""
+        named = [tag_of(name) for name in self.model.config.classes]
+        return [tag if tag in TAGS else None for tag in named] + TAGS
 
 
 @dataclass
@@ -73,7 +75,17 @@ class Disagreement(ByModel):
         targets = training_targets(tags, block.bucket, config.cross_far_min_distance, config.classes)
         apart = np.abs(probabilities_of(self.model, block.embedding, block.bucket) - targets)
         found, column = _at(apart, self.column)
-        return np.where(tags.any(axis=1), found, -np.inf), column
+        return np.where(tags.any(axis=1), found, -np.inf), self._asked(tags, column)
+
+    def _asked(self, tags: np.ndarray, column: np.ndarray) -> np.ndarray:
+        """The questions: of a row that another tag alone put into the class (From Above into From Drone) that tag."""
+        classes, asked = self.model.config.classes, column.copy()
+        for place, tag in enumerate(TAGS):
+            name = class_of(tag, classes)
+            if name is not None and tag_of(name) in TAGS and tag_of(name) != tag:
+                alone = tags[:, place] & ~tags[:, TAGS.index(tag_of(name))]
+                asked[alone & (column == classes.index(name))] = len(classes) + place
+        return asked
 
 
 @dataclass
