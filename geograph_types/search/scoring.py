@@ -1,17 +1,15 @@
 """How much a row is looked for: four ways, each a number a row, the larger the better."""
 
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 
-from geograph_types.inference import logits_of, one_thread, probabilities_of
+from geograph_types.inference import logits_of, probabilities_of
 from geograph_types.search.rows import Block
 from geograph_types.training.labels import training_targets
-from names_geograph import tag_of
-
-FEW = 100  # photos to compare with
+from names_geograph import TAGS, class_of, tag_of
 
 
 class Scorer(Protocol):
@@ -23,16 +21,6 @@ class Scorer(Protocol):
     def __call__(self, block: Block) -> tuple[np.ndarray, np.ndarray]: ...
 
 
-class OfModel:
-    """What the scorers by a model share: `model`, whose classes they ask about."""
-
-    model: Any
-
-    @property
-    def questions(self) -> list[str | None]:
-        return [tag_of(name) for name in self.model.config.classes]
-
-
 @dataclass
 class Likeness:
     """The cosine to the nearest of some photos' vectors, whatever the lengths of the vectors are."""
@@ -41,27 +29,33 @@ class Likeness:
     tag: str | None = None
 
     def __post_init__(self) -> None:
-        import torch
-
         self.questions = [self.tag]
         unit = self.near / np.linalg.norm(self.near, axis=1, keepdims=True)
-        self._unit = torch.from_numpy(unit.astype(np.float32))
+        self._unit = torch.from_numpy(unit.astype(np.float32))  # [K, D]
 
     def __call__(self, block: Block) -> tuple[np.ndarray, np.ndarray]:
-        import torch
-
-        # A few products cost less than the reading beside them, which the second core is for.
-        with one_thread() if len(self.near) <= FEW else nullcontext():
-            products = self._unit @ torch.from_numpy(block.embedding).T
-            nearest = products.amax(dim=0).numpy() / np.maximum(block.norm, 1e-12)
-        return nearest, np.zeros(len(block), int)
+        # By torch: NumPy's own product takes all cores, also the one that reads the next block.
+        nearest = (self._unit @ torch.from_numpy(block.embedding).T).amax(dim=0).numpy()
+        return nearest / np.maximum(block.norm, 1e-12), np.zeros(len(block), int)
 
 
 @dataclass
-class Probability(OfModel):
-    """The model's probability of one class."""
+class ByModel:
+    """What all have in common that ask a model: each of its classes is a question, and then each tag."""
 
     model: Any
+
+    @property
+    def questions(self) -> list[str | None]:
+        """A class is asked about by its tag; None where people have no such tag."""
+        named = [tag_of(name) for name in self.model.config.classes]
+        return [tag if tag in TAGS else None for tag in named] + TAGS
+
+
+@dataclass
+class Probability(ByModel):
+    """The model's probability of one class."""
+
     column: int
 
     def __call__(self, block: Block) -> tuple[np.ndarray, np.ndarray]:
@@ -70,11 +64,10 @@ class Probability(OfModel):
 
 
 @dataclass
-class Disagreement(OfModel):
+class Disagreement(ByModel):
     """How far the model is from what people wrote, at the class where it is farthest, or at `column`. Rows without
     tags are not wanted."""
 
-    model: Any
     column: int | None = None
 
     def __call__(self, block: Block) -> tuple[np.ndarray, np.ndarray]:
@@ -82,15 +75,24 @@ class Disagreement(OfModel):
         targets = training_targets(tags, block.bucket, config.cross_far_min_distance, config.classes)
         apart = np.abs(probabilities_of(self.model, block.embedding, block.bucket) - targets)
         found, column = _at(apart, self.column)
-        return np.where(tags.any(axis=1), found, -np.inf), column
+        return np.where(tags.any(axis=1), found, -np.inf), self._asked(tags, column)
+
+    def _asked(self, tags: np.ndarray, column: np.ndarray) -> np.ndarray:
+        """The questions: of a row that another tag alone put into the class (From Above into From Drone) that tag."""
+        classes, asked = self.model.config.classes, column.copy()
+        for place, tag in enumerate(TAGS):
+            name = class_of(tag, classes)
+            if name is not None and tag_of(name) in TAGS and tag_of(name) != tag:
+                alone = tags[:, place] & ~tags[:, TAGS.index(tag_of(name))]
+                asked[alone & (column == classes.index(name))] = len(classes) + place
+        return asked
 
 
 @dataclass
-class Uncertainty(OfModel):
+class Uncertainty(ByModel):
     """1 where the model stands at a class's own threshold, 0 where it is sure: at the class where it doubts most, or
     at `column`."""
 
-    model: Any
     column: int | None = None
 
     def __call__(self, block: Block) -> tuple[np.ndarray, np.ndarray]:
