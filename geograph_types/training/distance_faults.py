@@ -47,7 +47,7 @@ class FaultRates:
         return rates
 
     def __str__(self) -> str:
-        return f"{self.conflated:.1%} that are zero by mistake, {self.hidden:.1%} missing, {self.wrong:.1%} otherwise wrong"
+        return f"{self.conflated:.1%} zero by mistake, {self.hidden:.1%} missing, {self.wrong:.1%} otherwise wrong"
 
 
 @dataclass
