@@ -1,6 +1,7 @@
 """Files: whole or not at all, JSON, hashes, locks, and the files of this project that its code needs."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -26,6 +27,30 @@ TEMPORARY = ".tmp"
 _temporaries: set[Path] = set()
 
 
+# A disk without room, a quota or a limit of file size that is used up.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def is_full(error: BaseException, place: Path | None = None) -> bool:
+    """Whether an error means that there is no more room; torch does not say so: the disk of `place` tells."""
+    if isinstance(error, OSError) and error.errno in FULL:
+        return True
+    if any(f"(os error {number})" in str(error) for number in FULL):  # safetensors
+        return True
+    return place is not None and shutil.disk_usage(place).free < 1 << 20
+
+
+@contextlib.contextmanager
+def full_disk_named(path: str | Path) -> Iterator[None]:
+    """An error within that says that a disk is full says where, too: libraries leave that out."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL or error.filename:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+
+
 def resource(name: str) -> Path:
     """A file or folder of the project by its path in the repository, from a clone and from an installed package."""
     installed = INSTALLED / name
@@ -36,8 +61,15 @@ def resource(name: str) -> Path:
 def whole_file(path: str | Path, mode: str = "w") -> Iterator[IO]:
     """Opens a file that appears under its name only when the block ends without an error."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    remove_stale(path)
+    with full_disk_named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_stale(path)
+        with _open_whole(path, mode) as file:
+            yield file
+
+
+@contextlib.contextmanager
+def _open_whole(path: Path, mode: str) -> Iterator[IO]:
     descriptor, temporary = _locked_temporary(path)
     _temporaries.add(temporary)
     try:

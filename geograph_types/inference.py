@@ -1,5 +1,8 @@
 """The one batch-wise forward of the classifier: vectors and buckets in, logits or probabilities out."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 
 from grid_geograph import model_buckets
@@ -26,6 +29,20 @@ def logits_of(model, embedding: np.ndarray, bucket: np.ndarray, batch_size: int 
     if not parts:
         return np.zeros((0, len(model.config.classes)), np.float32)
     return torch.cat(parts).numpy()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch works with one thread meanwhile. For some hundred rows at a time beside other work: a second thread gains
+    little, and then waits for the next rows by keeping its core busy."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def probabilities_of(model, embedding: np.ndarray, bucket: np.ndarray, batch_size: int = BATCH) -> np.ndarray:

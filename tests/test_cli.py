@@ -193,3 +193,12 @@ with whole_file({str(path)!r}) as file:
             second.write("second")
         first.write("first")
     assert path.read_text() == "first" and list(tmp_path.iterdir()) == [path]
+
+
+def test_closed_streams_are_no_obstacle(root, tmp_path):
+    """A scheduler may close them; what is opened next must not take their numbers."""
+    body = "cli.say('x'); print('y'); print(open('f', 'w').fileno(), file=open('n', 'w'))"
+    code = f"from geograph_types import cli\ndef main():\n    {body}\ncli.run(main)"
+    done = subprocess.run(["sh", "-c", f'"{sys.executable}" -c "$0" <&- >&- 2>&-', code], cwd=tmp_path, check=False)
+    assert done.returncode == 0
+    assert int((tmp_path / "n").read_text()) > 2

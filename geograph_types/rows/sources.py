@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from geograph_types.cli import CommandError
+from geograph_types.files import full_disk_named
 from geograph_types.rows import formats, json_text
 from geograph_types.rows.addresses import download, is_url, kept_version, public_name
 from geograph_types.rows.jsonl import rows_in
@@ -141,9 +142,10 @@ def _head(name: str, file: io.BufferedReader) -> bytes:
 def _of_packed_parquet(name: str, head: bytes, file: io.BufferedReader) -> Source:
     """Parquet cannot be read from its beginning: it is unpacked into a file that goes with the source."""
     packed = tempfile.NamedTemporaryFile(prefix="geograph-", suffix=".parquet")  # noqa: SIM115 (goes with the source)
-    packed.write(head)
-    shutil.copyfileobj(file, packed, 1 << 20)
-    packed.flush()
+    with full_disk_named(packed.name):
+        packed.write(head)
+        shutil.copyfileobj(file, packed, 1 << 20)
+        packed.flush()
     found = _of_parquet(name, Path(packed.name))
     found.unpacked = packed
     return found
