@@ -39,7 +39,15 @@ def main() -> None:
             ids.write_text("".join(f"{1_000_000 + 7919 * i % 9_000_000}\n" for i in range(0, 20)))
             found = folder / "found.csv"
             measure("find", size, ["find_photos.py", "--input", dataset, "--like", ids, "--output", found])
-            trained = ["train.py", "--dataset", dataset, "--dataset_config", "large", "--output_dir", folder / "trained"]
+            trained = [
+                "train.py",
+                "--dataset",
+                dataset,
+                "--dataset_config",
+                "large",
+                "--output_dir",
+                folder / "trained",
+            ]
             measure("train", size, [*trained, "--num_train_epochs", EPOCHS, "--report_to", "none"])
             shutil.rmtree(folder / "trained")
 
