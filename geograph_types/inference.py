@@ -55,3 +55,17 @@ def sigmoid(logits: np.ndarray) -> np.ndarray:
     import torch
 
     return torch.from_numpy(np.asarray(logits)).sigmoid().numpy()
+
+
+@contextmanager
+def all_but_one_core() -> Iterator[None]:
+    """Torch leaves a core meanwhile to a thread that reads: with two, its second thread would wait for the next rows
+    by keeping busy the core that reads them."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, before - 1))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
