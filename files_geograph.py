@@ -1,9 +1,15 @@
-"""What lies in people's folders: which files are photos, what the others are, and which photos are damaged."""
+"""What lies in people's folders: which files are photos, what the others are, and which photos are damaged.
+
+`within` is for what comes from elsewhere, which may never come.
+"""
 
 import collections
 import importlib.util
 import os
+import queue
 import struct
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +55,30 @@ class PhotoError(ValueError):
     def __init__(self, message: str, reason: str | None = None):
         super().__init__(message)
         self.reason = reason or message
+
+
+def within(seconds: float, work: Callable[[], Any]) -> Any:
+    """What `work` gives, or its error. The time limits of sockets begin anew at each byte; this one does not.
+
+    Raises:
+        TimeoutError: it takes longer; its thread ends with the program, or when `work` does.
+    """
+    result: queue.SimpleQueue = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            result.put((work(), None))
+        except BaseException as error:  # whatever it is, it is raised where somebody waits
+            result.put((None, error))
+
+    threading.Thread(target=run, name="geograph-within", daemon=True).start()
+    try:
+        value, error = result.get(timeout=seconds)
+    except queue.Empty:
+        raise TimeoutError(f"took longer than {seconds:.0f} seconds") from None
+    if error is not None:
+        raise error
+    return value
 
 
 def list_photos(folder: str | Path) -> list[Path]:

@@ -21,11 +21,11 @@ from PIL import Image, ImageFilter
 from torch.nn import functional as F
 
 try:
-    from .files_geograph import PhotoError, all_bands, check_tiff, list_photos, name_of, scan_folder, what_is
+    from .files_geograph import PhotoError, all_bands, check_tiff, list_photos, name_of, scan_folder, what_is, within
 except ImportError:
     if __package__:  # a library that is missing or too old says so itself
         raise
-    from files_geograph import PhotoError, all_bands, check_tiff, list_photos, name_of, scan_folder, what_is
+    from files_geograph import PhotoError, all_bands, check_tiff, list_photos, name_of, scan_folder, what_is, within
 
 __all__ = [
     "Photo",
@@ -45,6 +45,7 @@ PIXEL_LIMIT = 1024**3 // 4 // 3  # of what is decoded, known from the header; fr
 JPEG_LIMIT, PROGRESSIVE_LIMIT = 1024**3, 1024**3 // 4
 DOWNLOAD_LIMIT = 256 * 1024**2  # bytes of one photo from an address
 DOWNLOAD_TIMEOUT = 20  # seconds without a byte
+DOWNLOAD_SECONDS = 120  # for a whole photo: a server may send a byte now and then
 HTTP_HANDLERS = [f"HTTP{name}" for name in ("Handler", "SHandler", "DefaultErrorHandler", "RedirectHandler")]
 HTTP_HANDLERS += ["ProxyHandler", "UnknownHandler", "HTTPErrorProcessor"]
 # A JPEG may be decoded at 1/2, 1/4 or 1/8 of its size where this many times the pixels that CLIP sees are left:
@@ -284,13 +285,23 @@ def _read(photo: Any, urls: bool) -> bytes:
         return path.read_bytes()
     if not urls or not photo.lower().startswith(("http://", "https://")):
         raise PhotoError("only http and https are fetched" if urls else "addresses are not fetched here")
+    try:
+        return within(DOWNLOAD_SECONDS, lambda: _fetch(photo))
+    except TimeoutError as error:
+        raise PhotoError(f"did not arrive ({error}); download it first") from None
+
+
+def _fetch(address: str) -> bytes:
     opener = urllib.request.OpenerDirector()  # build_opener's would follow a redirection to ftp
     for name in HTTP_HANDLERS:
         opener.add_handler(getattr(urllib.request, name)())
-    with opener.open(photo, timeout=DOWNLOAD_TIMEOUT) as answer:
+    with opener.open(address, timeout=DOWNLOAD_TIMEOUT) as answer:
         data = answer.read(DOWNLOAD_LIMIT + 1)
+        missing = answer.length
     if len(data) > DOWNLOAD_LIMIT:
         raise PhotoError(f"more than {DOWNLOAD_LIMIT // 1024**2} MiB; download it first")
+    if missing:
+        raise PhotoError(f"only {len(data):,} of its {len(data) + missing:,} bytes arrived; try again")
     return data
 
 

@@ -23,7 +23,7 @@ BENCHMARKS = {
     "train": ["--rows", "4000", "--epochs", "2", "--pairs", "1"],
     "predict": ["--rows", "4000", "--pairs", "1"],
     "encode": ["--photos", "16", "--slow_photos", "16", "--turns", "1"],
-    "label": ["--rows", "1000", "--official_rows", "200"],
+    "label": ["--rows", "1000", "--official_rows", "200", "--turns", "1"],
     "find": ["--rows", "4000", "--pairs", "1"],
     "growth": ["--rows", "10000"],
 }

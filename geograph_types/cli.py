@@ -5,17 +5,16 @@ import re
 import select
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from tqdm import tqdm
-
-from geograph_types.files import ROOT
+from geograph_types import TRACEBACK_VARIABLE
+from geograph_types.files import ROOT, is_full
 from geograph_types.stopping import PATIENCE, Stopped, leave, say_stopped, stoppable
 
-# Set it to see the traceback behind an error's one line.
-TRACEBACK_VARIABLE = "GEOGRAPH_TRACEBACK"
+if TYPE_CHECKING:  # its import takes longer than all else here, and whoever asks for --help sees no bar
+    from tqdm import tqdm
 
 # Characters of one word of a message, and of the whole: libraries quote their input whole, a vector in base64 too.
 LONGEST_WORD, LONGEST_MESSAGE = 300, 1500
@@ -47,6 +46,7 @@ def run(main: Callable[[], None], patience: float = PATIENCE) -> NoReturn:
     Args:
         patience: seconds that a stopped command may take for its own cleaning up.
     """
+    _open_closed_streams()
     try:
         with stoppable(patience):
             status = _status_of(main)
@@ -54,6 +54,18 @@ def run(main: Callable[[], None], patience: float = PATIENCE) -> NoReturn:
         say_stopped(stop.status)
         status = stop.status
     leave(status)
+
+
+def _open_closed_streams() -> None:
+    """Where a scheduler has closed our standard streams, no file that is opened later takes their numbers."""
+    if None not in (sys.stdin, sys.stdout, sys.stderr):
+        return
+    while (number := os.open(os.devnull, os.O_RDWR)) < 3:
+        pass
+    os.close(number)
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 (for as long as the program runs)
 
 
 def _status_of(main: Callable[[], None]) -> int:
@@ -103,6 +115,8 @@ def said_of(error: BaseException) -> str:
     """Any exception as the one line that a command ends with."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate" in str(error):
         return f"out of memory ({one_line(error)}); close other programs, or take smaller batches"
+    if is_full(error):
+        return f"{one_line(error)}; make room, then run the same command again"
     if isinstance(error, CommandError | ValueError | OSError | ImportError):
         return one_line(error)
     # What nobody foresaw: say where, so that it can be reported.
@@ -123,7 +137,8 @@ def _where(error: BaseException) -> str:
 def one_line(error: BaseException | str) -> str:
     """What an exception says, in one line that a terminal can be shown: no control characters, long words cut."""
     if isinstance(error, OSError) and error.strerror and error.filename:
-        name = error.filename
+        # Where a file is copied the first name is the source's.
+        name = error.filename2 if error.filename2 and is_full(error) else error.filename
         text = f"{os.fsdecode(name) if isinstance(name, bytes) else name}: {error.strerror}"
     else:
         text = str(error)
@@ -138,13 +153,18 @@ def _cut(text: str, longest: int) -> str:
     return f"{text[: longest * 2 // 3]}… ({len(text):,} characters) …{text[-(longest // 6) :]}"
 
 
-def progress(iterable=None, *, total: int | None = None, unit: str = "row", description: str | None = None) -> tqdm:
+def progress(iterable=None, *, total: int | None = None, unit: str = "row", description: str | None = None) -> "tqdm":
     """A bar on stderr with the rate and what remains; nothing where stderr is not a terminal."""
+    from tqdm import tqdm
+
     return tqdm(
         iterable, total=total, unit=f" {unit}", desc=description, unit_scale=True, disable=None, dynamic_ncols=True
     )
 
 
 def say(message: str) -> None:
-    """A line for the person at the terminal: stderr, clear of any bar."""
-    tqdm.write(one_line(message), file=sys.stderr)
+    """A line for the person at the terminal: stderr, clear of any bar. That it cannot be written stops no work."""
+    from tqdm import tqdm
+
+    with suppress(OSError):
+        tqdm.write(one_line(message), file=sys.stderr)

@@ -1,6 +1,7 @@
 """Files: whole or not at all, JSON, hashes, locks, and the files of this project that its code needs."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -26,6 +27,30 @@ TEMPORARY = ".tmp"
 _temporaries: set[Path] = set()
 
 
+# A disk without room, a quota or a limit of file size that is used up.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def is_full(error: BaseException, place: Path | None = None) -> bool:
+    """Whether an error means that there is no more room; torch does not say so: the disk of `place` tells."""
+    if isinstance(error, OSError) and error.errno in FULL:
+        return True
+    if any(f"(os error {number})" in str(error) for number in FULL):  # safetensors
+        return True
+    return place is not None and shutil.disk_usage(place).free < 1 << 20
+
+
+@contextlib.contextmanager
+def full_disk_named(path: str | Path) -> Iterator[None]:
+    """An error within that says that a disk is full says where, too: libraries leave that out."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL or error.filename:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+
+
 def resource(name: str) -> Path:
     """A file or folder of the project by its path in the repository, from a clone and from an installed package."""
     installed = INSTALLED / name
@@ -36,12 +61,21 @@ def resource(name: str) -> Path:
 def whole_file(path: str | Path, mode: str = "w") -> Iterator[IO]:
     """Opens a file that appears under its name only when the block ends without an error."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    remove_stale(path)
+    with full_disk_named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_stale(path)
+        with _open_whole(path, mode) as file:
+            yield file
+
+
+@contextlib.contextmanager
+def _open_whole(path: Path, mode: str) -> Iterator[IO]:
     descriptor, temporary = _locked_temporary(path)
-    _temporaries.add(temporary)
     try:
-        with open(descriptor, mode, encoding=None if "b" in mode else "utf-8") as file:
+        with (
+            temporary_while_it_lasts(temporary),
+            open(descriptor, mode, encoding=None if "b" in mode else "utf-8") as file,
+        ):
             yield file
             file.flush()
             if fcntl is not None:  # still locked, so that nobody takes it for a stale one
@@ -51,8 +85,6 @@ def whole_file(path: str | Path, mode: str = "w") -> Iterator[IO]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    finally:
-        _temporaries.discard(temporary)
 
 
 def _publish(temporary: Path, path: Path) -> None:
@@ -87,11 +119,22 @@ def remove_stale(path: Path) -> None:
             file.unlink()
 
 
+@contextlib.contextmanager
+def temporary_while_it_lasts(path: Path) -> Iterator[None]:
+    """Until the block ends, a file or folder goes with the process, should that be ended at once."""
+    _temporaries.add(path)
+    try:
+        yield
+    finally:
+        _temporaries.discard(path)
+
+
 def remove_temporaries() -> None:
     """Removes what is being written now: for a process that is about to end at once."""
-    for file in list(_temporaries):
+    for path in list(_temporaries):
         with contextlib.suppress(OSError):
-            file.unlink()
+            path.unlink()
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def ordinary_mode() -> int:
@@ -126,7 +169,10 @@ def temporary_folder(purpose: str) -> Iterator[Path]:
         pid = path.name.removeprefix(own).split("-")[0]
         if pid.isdigit() and not is_alive(int(pid)):
             shutil.rmtree(path, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=f"{own}{os.getpid()}-") as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix=f"{own}{os.getpid()}-") as folder,
+        temporary_while_it_lasts(Path(folder)),
+    ):
         yield Path(folder)
 
 

@@ -1,5 +1,8 @@
 """The one batch-wise forward of the classifier: vectors and buckets in, logits or probabilities out."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 
 from grid_geograph import model_buckets
@@ -28,6 +31,20 @@ def logits_of(model, embedding: np.ndarray, bucket: np.ndarray, batch_size: int 
     return torch.cat(parts).numpy()
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch works with one thread meanwhile. For some hundred rows at a time beside other work: a second thread gains
+    little, and then waits for the next rows by keeping its core busy."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def probabilities_of(model, embedding: np.ndarray, bucket: np.ndarray, batch_size: int = BATCH) -> np.ndarray:
     """As `logits_of`, but probabilities, float32 [N, C]."""
     return sigmoid(logits_of(model, embedding, bucket, batch_size))
@@ -38,3 +55,17 @@ def sigmoid(logits: np.ndarray) -> np.ndarray:
     import torch
 
     return torch.from_numpy(np.asarray(logits)).sigmoid().numpy()
+
+
+@contextmanager
+def all_but_one_core() -> Iterator[None]:
+    """Torch leaves a core meanwhile to a thread that reads: with two, its second thread would wait for the next rows
+    by keeping busy the core that reads them."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, before - 1))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -60,6 +60,7 @@ def test_a_programming_error_is_one_line_that_says_where(root):
 WAYS_TO_WAIT = {
     "python": "time.sleep(60)",
     "a library that does not hear": "hashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)",
+    "what swallows exceptions": "type('', (), {'__del__': lambda self: time.sleep(60)})(); time.sleep(60)",
     "a pipe that is never written": "for _ in ahead(sys.stdin.buffer): pass",
 }
 
@@ -193,3 +194,12 @@ with whole_file({str(path)!r}) as file:
             second.write("second")
         first.write("first")
     assert path.read_text() == "first" and list(tmp_path.iterdir()) == [path]
+
+
+def test_closed_streams_are_no_obstacle(root, tmp_path):
+    """A scheduler may close them; what is opened next must not take their numbers."""
+    body = "cli.say('x'); print('y'); print(open('f', 'w').fileno(), file=open('n', 'w'))"
+    code = f"from geograph_types import cli\ndef main():\n    {body}\ncli.run(main)"
+    done = subprocess.run(["sh", "-c", f'"{sys.executable}" -c "$0" <&- >&- 2>&-', code], cwd=tmp_path, check=False)
+    assert done.returncode == 0
+    assert int((tmp_path / "n").read_text()) > 2

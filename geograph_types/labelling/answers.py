@@ -8,10 +8,10 @@ import numpy as np
 import orjson
 import pybase64
 
-from geograph_types.inference import logits_of
+from geograph_types.inference import logits_of, one_thread
 from grid_geograph import bucket_of
 from names_geograph import UNKNOWN_BUCKET
-from row_geograph import DISTANCES, parse_embedding, parse_id
+from row_geograph import DISTANCES, MAX_ID, parse_embedding, parse_id
 
 NONE, FAILED, FAILED_SCORE = "None", "Failed", -1
 SCORES = ("probability", "decision")
@@ -51,6 +51,8 @@ def read_rows(rows: list[Any], prefix: str, dim: int) -> Handed:
 
     A row whose vector is not of `dim` finite numbers is failed, as is one with neither vector nor photo.
     """
+    if (plain := _read_plain(rows, dim)) is not None:
+        return plain
     n = len(rows)
     handed = Handed([], np.full(n, UNKNOWN_BUCKET, np.int32), np.zeros((n, dim), np.float32), np.zeros(n, bool), [])
     seen = set()
@@ -65,7 +67,7 @@ def read_rows(rows: list[Any], prefix: str, dim: int) -> Handed:
         seen.add(image_id)
         i = len(handed.image_id)
         handed.image_id.append(image_id)
-        handed.bucket[i] = BUCKETS.get(str(row.get("distance", "Unknown")).strip(), UNKNOWN_BUCKET)
+        handed.bucket[i] = _bucket(row)
         photo = None
         if vector := row.get("embeddings"):
             try:
@@ -81,6 +83,28 @@ def read_rows(rows: list[Any], prefix: str, dim: int) -> Handed:
     handed.bucket, handed.embedding = handed.bucket[:size], handed.embedding[:size]
     handed.failed = handed.failed[:size] | not_finite(handed.embedding)
     return handed
+
+
+def _read_plain(rows: list[Any], dim: int) -> Handed | None:
+    """As `read_rows` in half the time, for a batch of nothing but different photos with vectors in base64."""
+    try:
+        image_id = [row["gridimage_id"] for row in rows]
+        if {*map(type, image_id)} == {str} and all(text.isascii() and text.isdecimal() for text in image_id):
+            image_id = [int(text) for text in image_id]
+        vectors = [pybase64.b64decode(row["embeddings"], validate=True) for row in rows]
+    except (KeyError, TypeError, ValueError):
+        return None
+    if {*map(type, image_id)} != {int} or {*map(len, vectors)} != {4 * dim} or len({*image_id}) != len(image_id):
+        return None
+    if not 0 < min(image_id) <= max(image_id) <= MAX_ID:
+        return None
+    embedding = np.frombuffer(bytearray().join(vectors), "<f4").reshape(-1, dim)
+    bucket = np.array([_bucket(row) for row in rows], np.int32)
+    return Handed(image_id, bucket, embedding, not_finite(embedding), [None] * len(rows))
+
+
+def _bucket(row: dict[str, Any]) -> int:
+    return BUCKETS.get(str(row.get("distance", "Unknown")).strip(), UNKNOWN_BUCKET)
 
 
 def _vector(value: Any, dim: int) -> np.ndarray:
@@ -109,7 +133,8 @@ def scores_of(model, handed: Handed, score: str = "probability") -> np.ndarray:
     """
     import torch
 
-    logits = torch.from_numpy(logits_of(model, handed.embedding, handed.bucket))
+    with one_thread():
+        logits = torch.from_numpy(logits_of(model, handed.embedding, handed.bucket))
     if score == "decision":
         thresholds = torch.tensor(model.config.thresholds, dtype=torch.float32)
         logits = logits - torch.logit(thresholds, eps=1e-6)

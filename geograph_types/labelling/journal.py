@@ -9,6 +9,8 @@ An SQLite file, `OUTPUT.journal`, knows each list and each photo. A list goes th
 | taken | the service said so; on the disk before the next list leaves | its photos are never posted again |
 | doubtful | it left, and no answer came | see below |
 
+One write to the disk says both: that the last list was taken, and that the next one leaves.
+
 **The rule for what is doubtful.** The service may have taken such a list or not, and nothing here can tell. The
 service itself can: it hands out photos that it has no labels for. So a doubtful list is never posted again by itself;
 but where the service, asked at least `SETTLE` seconds after the loss, hands out a photo of it, that photo was not
@@ -19,7 +21,7 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,6 +60,56 @@ class PostedList:
     answer: str | None = None
 
 
+@dataclass(frozen=True)
+class New:
+    """A list that was answered: its photos are known from now on."""
+
+    kind: str
+    body: bytes
+    image_ids: Sequence[int]
+    state: str = READY
+
+    def note(self, base: sqlite3.Connection) -> int:
+        """Gives the list its number."""
+        number = base.execute(
+            "INSERT INTO lists (kind, state, photos, changed) VALUES (?, ?, ?, ?)",
+            (self.kind, self.state, len(self.image_ids), time.time()),
+        ).lastrowid
+        base.execute("INSERT INTO bodies VALUES (?, ?)", (number, self.body))
+        if self.kind == LABELS:
+            photos = "INSERT OR REPLACE INTO photos SELECT value, ? FROM json_each(?)"
+            base.execute(photos, (number, json.dumps(self.image_ids)))
+        return number
+
+
+@dataclass(frozen=True)
+class Change:
+    """A list's new state, with what the service said."""
+
+    number: int
+    state: str
+    status: int | None = None
+    answer: str | None = None
+
+    def note(self, base: sqlite3.Connection) -> None:
+        base.execute(
+            "UPDATE lists SET state = ?, status = ?, answer = ?, changed = ?, logged = 0 WHERE number = ?",
+            (self.state, self.status, self.answer, time.time(), self.number),
+        )
+
+
+@dataclass(frozen=True)
+class Logged:
+    """The log shows a list; of what was taken the journal keeps the photos' numbers only."""
+
+    number: int
+
+    def note(self, base: sqlite3.Connection) -> None:
+        base.execute("UPDATE lists SET logged = 1 WHERE number = ?", (self.number,))
+        taken = "DELETE FROM bodies WHERE number IN (SELECT number FROM lists WHERE number = ? AND state = ?)"
+        base.execute(taken, (self.number, TAKEN))
+
+
 class Journal:
     """The journal of one output; one process at a time holds it. `close` it, or use it as a context."""
 
@@ -77,7 +129,7 @@ class Journal:
             self._file_lock.acquire(timeout=0)
         except Timeout:
             raise CommandError(f"{output}: another label.py works on it; wait for it, or name another one") from None
-        self._lock = threading.Lock()
+        self._lock, self._reading = threading.Lock(), threading.Lock()
         try:
             self._open(address, name)
         except sqlite3.DatabaseError as error:
@@ -90,6 +142,7 @@ class Journal:
     def _open(self, address: str, name: str) -> None:
         self._base = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None)
         self._base.execute("PRAGMA journal_mode = WAL")
+        self._base.execute("PRAGMA synchronous = FULL")
         self._base.executescript(TABLES)
         known = dict(self._base.execute("SELECT key, value FROM about"))
         if known.get("address", address) != address:
@@ -97,6 +150,7 @@ class Journal:
                 f"{self.path}: its lists belong to {known.get('name')}; name that service's --url, or another --output"
             )
         self._base.executemany("INSERT OR REPLACE INTO about VALUES (?, ?)", [("address", address), ("name", name)])
+        self._reader = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None)
         # A kill between sending and the answer; `changed` stays when it was sent.
         self._base.execute("UPDATE lists SET state = ?, logged = 0 WHERE state = ?", (DOUBTFUL, SENDING))
 
@@ -107,36 +161,17 @@ class Journal:
         self.close()
 
     def close(self) -> None:
-        with self._lock:
+        with self._lock, self._reading:
+            self._reader.close()
             self._base.close()
         self._file_lock.release()
 
-    def add(self, kind: str, body: bytes, image_ids: list[int]) -> int:
-        """A list that was answered; its photos are known from now on. Gives its number."""
+    def note(self, *steps: "New | Change | Logged") -> list[int]:
+        """Notes what happened, all of it or nothing; on the disk when this returns. Gives the numbers of new lists."""
         with self._lock, self._base:
-            self._base.execute("BEGIN")
-            number = self._base.execute(
-                "INSERT INTO lists (kind, state, photos, changed) VALUES (?, ?, ?, ?)",
-                (kind, READY, len(image_ids), time.time()),
-            ).lastrowid
-            self._base.execute("INSERT INTO bodies VALUES (?, ?)", (number, body))
-            if kind == LABELS:
-                photos = [(image_id, number) for image_id in image_ids]
-                self._base.executemany("INSERT OR REPLACE INTO photos VALUES (?, ?)", photos)
-        return number
-
-    def change(self, number: int, state: str, status: int | None = None, answer: str | None = None) -> None:
-        """Notes a list's new state; on the disk when this returns."""
-        self._execute(
-            "UPDATE lists SET state = ?, status = ?, answer = ?, changed = ?, logged = 0 WHERE number = ?",
-            (state, status, answer, time.time(), number),
-        )
-
-    def _execute(self, command: str, values: tuple) -> None:
-        with self._lock:
-            self._base.execute("PRAGMA synchronous = FULL")
-            self._base.execute(command, values)
-            self._base.execute("PRAGMA synchronous = NORMAL")
+            self._base.execute("BEGIN IMMEDIATE")
+            numbers = [step.note(self._base) for step in steps]
+        return [number for number in numbers if number is not None]
 
     def known(self, image_ids: list[int], asked_at: float) -> set[int]:
         """Those of the photos that must not be answered (again): on their way, kept, taken, or doubtful and not
@@ -145,8 +180,9 @@ class Journal:
             "SELECT image_id FROM photos JOIN lists USING (number) WHERE image_id IN (SELECT value FROM json_each(?)) "
             "AND (state <> ? OR changed + ? > ?)"
         )
-        with self._lock:
-            found = self._base.execute(query, (json.dumps(image_ids), DOUBTFUL, SETTLE, asked_at)).fetchall()
+        # By a connection of its own: it does not wait while a list is being written to the disk.
+        with self._reading:
+            found = self._reader.execute(query, (json.dumps(image_ids), DOUBTFUL, SETTLE, asked_at)).fetchall()
         return {image_id for (image_id,) in found}
 
     def settling(self) -> float:
@@ -190,8 +226,10 @@ class Journal:
 
     def replace(self, number: int, body: bytes) -> None:
         """Other contents for a list, which is to be posted then."""
-        self._execute("UPDATE bodies SET body = ? WHERE number = ?", (body, number))
-        self._execute("UPDATE lists SET state = ? WHERE number = ?", (READY, number))
+        with self._lock, self._base:
+            self._base.execute("BEGIN IMMEDIATE")
+            self._base.execute("UPDATE bodies SET body = ? WHERE number = ?", (body, number))
+            self._base.execute("UPDATE lists SET state = ? WHERE number = ?", (READY, number))
 
     def unlogged(self) -> Iterator[PostedList]:
         """Lists whose present state the log does not show yet, oldest first; ready ones only if they were tried."""
@@ -202,11 +240,3 @@ class Journal:
             ).fetchall()
         for (number,) in numbers:
             yield self.get(number)
-
-    def logged(self, number: int) -> None:
-        """The log shows it; of what was taken the journal keeps the photos' numbers only."""
-        with self._lock, self._base:
-            self._base.execute("BEGIN")
-            self._base.execute("UPDATE lists SET logged = 1 WHERE number = ?", (number,))
-            taken = "DELETE FROM bodies WHERE number IN (SELECT number FROM lists WHERE number = ? AND state = ?)"
-            self._base.execute(taken, (number, TAKEN))

@@ -8,9 +8,10 @@ from itertools import islice
 import numpy as np
 import urllib3
 
+from files_geograph import within
 from geograph_types.labelling.answers import Handed, not_finite
 from geograph_types.labelling.service import read_at_most, redirects
-from photos_geograph import DOWNLOAD_LIMIT, DOWNLOAD_TIMEOUT, PhotoError
+from photos_geograph import DOWNLOAD_LIMIT, DOWNLOAD_SECONDS, DOWNLOAD_TIMEOUT, PhotoError
 
 FETCHERS = 16
 TRIES = 3
@@ -94,16 +95,21 @@ class Photos:
             if self._stop.wait(2.0 ** (attempt - 1) if attempt else 0):
                 return error
             try:
-                response = self._pool.request("GET", address, preload_content=False, retries=redirects())
-                data = read_at_most(response, DOWNLOAD_LIMIT)
+                status, data = within(DOWNLOAD_SECONDS, lambda: self._answer(address))
             except (urllib3.exceptions.LocationValueError, UnicodeError):
                 return PhotoError(f"{address}: not an address")
             except urllib3.exceptions.HTTPError as problem:
                 error = _OnTheWay(f"{address}: {type(problem).__name__}")
                 continue
-            if response.status == 200:
+            except TimeoutError as problem:
+                return _OnTheWay(f"{address}: {problem}")
+            if status == 200:
                 return PhotoError(f"{address}: too large") if data is None else data
-            if response.status < 500 and response.status not in (408, 425, 429):
-                return PhotoError(f"{address}: the server answered {response.status}")
-            error = _OnTheWay(f"{address}: the server answered {response.status}")
+            if status < 500 and status not in (408, 425, 429):
+                return PhotoError(f"{address}: the server answered {status}")
+            error = _OnTheWay(f"{address}: the server answered {status}")
         return error
+
+    def _answer(self, address: str) -> tuple[int, bytes | None]:
+        response = self._pool.request("GET", address, preload_content=False, retries=redirects())
+        return response.status, read_at_most(response, DOWNLOAD_LIMIT)

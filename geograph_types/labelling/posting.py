@@ -1,12 +1,24 @@
 """Lists on their way to the service: journal, post, log, one after another in a thread of their own."""
 
-import queue
 import sqlite3
 import threading
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from geograph_types.cli import CommandError, say
-from geograph_types.labelling.journal import DOUBTFUL, READY, SENDING, TAKEN, Journal, PostedList
+from geograph_types.labelling.journal import (
+    DOUBTFUL,
+    READY,
+    SENDING,
+    TAKEN,
+    Change,
+    Journal,
+    Logged,
+    New,
+    PostedList,
+)
 from geograph_types.labelling.log import Log
 from geograph_types.labelling.service import POST_TRIES, Answer, Outcome, Service, fingerprint
 
@@ -16,6 +28,22 @@ WAITING = 3
 KEPT_IN_A_ROW = 3
 
 STATES = {Outcome.TAKEN: TAKEN, Outcome.REFUSED: READY, Outcome.DOUBTFUL: DOUBTFUL}
+
+
+@dataclass(eq=False)
+class Job:
+    """A list on its way. `number` is None until the journal knows it, `end` until it had its turn."""
+
+    kind: str
+    body: bytes
+    photos: int
+    image_ids: Sequence[int] = ()  # of a new list
+    number: int | None = None
+    end: Change | None = None
+
+    def posted(self) -> PostedList:
+        end = self.end
+        return PostedList(self.number, self.kind, end.state, self.photos, self.body, end.status, end.answer)
 
 
 class Posting:
@@ -34,7 +62,9 @@ class Posting:
         self._kept_in_a_row = 0
         self._dry_run: set[int] = set()
         self._dry_lists = 0
-        self._jobs: queue.Queue = queue.Queue(WAITING)
+        self._logged: list[Logged] = []  # in the log, and not known to be there by the journal yet
+        self._line: deque[Job] = deque()
+        self._turn = threading.Condition()  # of the line
         if submit:
             self._catch_up_log()
         threading.Thread(target=self._work, daemon=True).start()
@@ -52,7 +82,9 @@ class Posting:
         """Photos that are not to be answered again."""
         if self.journal is None:
             return self._dry_run.intersection(image_ids)
-        return self.journal.known(image_ids, asked_at)
+        with self._turn:
+            new = [job.image_ids for job in self._line if job.number is None]
+        return self.journal.known(image_ids, asked_at).union(*(set(ids).intersection(image_ids) for ids in new))
 
     def settling(self) -> float:
         """Seconds until doubtful photos that are handed out again may be answered anew."""
@@ -65,7 +97,7 @@ class Posting:
             self._dry_run.update(image_ids)
             self.log.write(PostedList(self._dry_lists, kind, READY, len(image_ids), body), submitted=False)
             return
-        self._jobs.put(self.journal.add(kind, body, image_ids))
+        self._join_line(Job(kind, body, len(image_ids), image_ids))
 
     def put_kept(self, again: bool = False) -> None:
         """Posts what an earlier run kept; `again`: what is doubtful, too, which may then be there twice."""
@@ -74,10 +106,17 @@ class Posting:
         for posted in self.journal.lists(READY):
             if self.service.stop.is_set() or self.gave_up:
                 return
-            self._jobs.put(posted.number)
+            self._join_line(Job(posted.kind, posted.body, posted.photos, number=posted.number))
         for posted in self.journal.lists(DOUBTFUL) if again else ():
-            self.journal.replace(posted.number, self.journal.still_doubtful(posted))
-            self._jobs.put(posted.number)
+            body = self.journal.still_doubtful(posted)
+            self.journal.replace(posted.number, body)
+            self._join_line(Job(posted.kind, body, posted.photos, number=posted.number))
+
+    def _join_line(self, job: Job) -> None:
+        with self._turn:
+            self._turn.wait_for(lambda: len(self._line) <= WAITING + 1)  # one had its turn
+            self._line.append(job)
+            self._turn.notify_all()
 
     @property
     def gave_up(self) -> bool:
@@ -85,43 +124,80 @@ class Posting:
         return self._kept_in_a_row >= KEPT_IN_A_ROW or self.error is not None
 
     def idle(self) -> bool:
-        return not self._jobs.unfinished_tasks
+        return not self._line
 
     def wait(self) -> None:
         """Until all lists have had their turn. Raises what went wrong here (a full disk)."""
-        self._jobs.join()
+        with self._turn:
+            self._turn.wait_for(self.idle)
         if self.error is not None:
             raise self.error
 
     def _work(self) -> None:
         while True:
-            number = self._jobs.get()
+            with self._turn:
+                self._turn.wait_for(lambda: self._line)
+                line = list(self._line)
             try:
-                if not self.gave_up:
-                    self._deliver(number)
+                gone = len(line) if self.error else self._step(line)
             except sqlite3.Error as error:
-                self.error = CommandError(f"{self.journal.path}: {error} (is the disk full?)")
+                self.error, gone = CommandError(f"{self.journal.path}: {error} (is the disk full?)"), len(line)
             except BaseException as error:  # raised where the lists come from
-                self.error = error
-            finally:
-                self._jobs.task_done()
+                self.error, gone = error, len(line)
+            with self._turn:
+                for _ in range(gone):
+                    self._line.popleft()
+                self._turn.notify_all()
 
-    def _deliver(self, number: int) -> None:
+    def _step(self, line: list[Job]) -> int:
+        """Notes how the list before ended and that the next one leaves, at once; posts that. Gives how many are done.
+
+        The head of the line is the list before, where there was one: it leaves the line when its end is noted.
+        """
+        last, waiting = (line[0], line[1:]) if line[0].end else (None, line)
+        job = waiting[0] if waiting and not self.gave_up else None
+        self._note(last, waiting, job)
+        if last is not None:
+            self.log.write(last.posted())
+            self._logged.append(Logged(last.number))
+        if job is None:
+            self._note(None, [], None)
+            return len(line)
+        job.end = self._deliver(job)
+        return len(line) - len(waiting)
+
+    def _note(self, last: Job | None, waiting: list[Job], next_one: Job | None) -> None:
+        """One write to the disk: the end of the last list, the new ones among those that wait, and which leaves."""
+        new = [job for job in waiting if job.number is None]
+        steps = [New(job.kind, job.body, job.image_ids, SENDING if job is next_one else READY) for job in new]
+        steps += self._logged
+        if last is not None:
+            steps.append(last.end)
+        if next_one is not None and next_one.number is not None:
+            steps.append(Change(next_one.number, SENDING))
+        if steps:
+            for job, number in zip(new, self.journal.note(*steps), strict=True):
+                job.number = number
+        self._logged = []
+
+    def _deliver(self, job: Job) -> Change:
         """Three tries, twice as long between them each time; what is refused then is kept."""
-        posted = self.journal.get(number)
         for attempt in range(1, POST_TRIES + 1):
-            self.journal.change(number, SENDING)
-            answer = self.service.post(posted.body)
-            self.journal.change(number, STATES[answer.outcome], answer.status, answer.text)
+            answer = self.service.post(job.body)
+            end = Change(job.number, STATES[answer.outcome], answer.status, answer.text)
             if answer.outcome is not Outcome.REFUSED:
                 break
             wait = self.service.wait_after(attempt, answer.wait)
             more = f"; posting again in {wait:.0f} s" if attempt < POST_TRIES else ""
-            say(f"{self.service.name}: list {number} was refused ({described(answer)}){more}")
-            if attempt < POST_TRIES and self.service.stop.wait(wait):
+            say(f"{self.service.name}: list {job.number} was refused ({described(answer)}){more}")
+            if attempt == POST_TRIES:
                 break
-        self._write_log(number)
-        self._count(number, answer)
+            self.journal.note(end)
+            if self.service.stop.wait(wait):
+                break
+            self.journal.note(Change(job.number, SENDING))
+        self._count(job.number, answer)
+        return end
 
     def _count(self, number: int, answer: Answer) -> None:
         if answer.outcome is Outcome.TAKEN:
@@ -137,17 +213,13 @@ class Posting:
                 "unless the service hands its photos out again"
             )
 
-    def _write_log(self, number: int) -> None:
-        self.log.write(self.journal.get(number))
-        self.journal.logged(number)
-
     def _catch_up_log(self) -> None:
         """Writes what a kill kept from the log; one line may be there that the journal does not know of."""
         last = self.log.last_number()
         for posted in self.journal.unlogged():
             if posted.number != last or posted.state == DOUBTFUL:
                 self.log.write(posted)
-            self.journal.logged(posted.number)
+            self.journal.note(Logged(posted.number))
 
 
 def described(answer: Answer) -> str:

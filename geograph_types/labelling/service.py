@@ -22,6 +22,9 @@ from geograph_types.cli import CommandError, say
 FIRST_WAIT, LONGEST_WAIT = 2.0, 300.0
 SHORTEST_WAIT = 1.0
 POST_TRIES = 3
+# Seconds after an answer in which the next list leaves by the same connection. Services keep one open for 5 s or more
+# without work; a list that meets one that is being closed would look like a lost answer.
+REUSED_WITHIN = 1.0
 # Before the service has answered at all, so often: an address that is wrong should not be tried for ever.
 START_TRIES = 3
 # Bytes of an answer: 500 rows have 1.4 MB.
@@ -104,7 +107,7 @@ class Service:
         self._next_time = 0.0
         self._answered = False
         self._pool = _pool(self.url, self.timeout, connections=1)
-        # A fresh connection a post: one that the service has meanwhile closed would look like a lost answer.
+        self._posted_at = -math.inf
         self._poster = _pool(self.url, self.timeout, connections=1)
         self.ask_url = (
             f"{self.url}{'&' if '?' in self.url else '?'}embeddings=1&limit={self.limit}&unique_number={self.worker}"
@@ -178,10 +181,12 @@ class Service:
 
     def post(self, body: bytes) -> Answer:
         """Posts one list, once."""
-        headers = {"Content-Type": "application/json", "Connection": "close"}
-        try:
+        headers = {"Content-Type": "application/json"}
+        if time.monotonic() - self._posted_at > REUSED_WITHIN:
             self._poster.clear()
+        try:
             response = self._poster.request("POST", self.url, body=body, headers=headers, retries=False)
+            self._posted_at = time.monotonic()
         except NOTHING_LEFT as error:
             return Answer(Outcome.REFUSED, None, _reason(error))
         except urllib3.exceptions.SSLError as error:

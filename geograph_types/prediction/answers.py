@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from geograph_types.cli import CommandError, say
-from geograph_types.files import remove_stale, whole_file
+from geograph_types.files import full_disk_named, remove_stale, whole_file
 from geograph_types.prediction.formats import (
     BYTE_ORDER_MARK,
     Answers,
@@ -114,6 +114,13 @@ class AnswerFile:
 
     def write(self, answers: Answers, done: Any) -> None:
         """Appends answers; `done`, any JSON, says how much of the input is then answered."""
+        with full_disk_named(self.folder):
+            self._append(answers)
+            self.done = done
+            if time.monotonic() - self._saved >= CHECKPOINT_SECONDS:
+                self._save()
+
+    def _append(self, answers: Answers) -> None:
         if self.format == ".parquet":
             self._journal.write(to_batch(answers, self.schema).serialize())
         elif self.format == ".jsonl":
@@ -125,9 +132,6 @@ class AnswerFile:
         if answers.error is not None and (errors := [error for error in answers.error if error is not None]):
             self.errors += len(errors)
             self.first_error = self.first_error or errors[0]
-        self.done = done
-        if time.monotonic() - self._saved >= CHECKPOINT_SECONDS:
-            self._save()
 
     def _save(self) -> None:
         self._journal.flush()
@@ -139,6 +143,12 @@ class AnswerFile:
 
     def finish(self) -> None:
         """Puts the file in its place and removes what was kept beside it."""
+        with full_disk_named(self.folder):
+            self._put_in_place()
+        when_stopped(lambda: f"{self.output} is whole")
+        self._close()
+
+    def _put_in_place(self) -> None:
         if self.format == ".csv" and self._journal.tell() == len(self.start):
             self._journal.write(to_csv(no_answers(self.schema, self.classes), self.schema, heading=True))
         self._save()
@@ -147,8 +157,6 @@ class AnswerFile:
             self._to_parquet(journal)
         else:
             journal.replace(self.output)
-        when_stopped(lambda: f"{self.output} is whole")
-        self._close()
 
     def discard(self) -> None:
         """Removes what was kept: there is nothing worth a file."""
@@ -159,7 +167,8 @@ class AnswerFile:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._journal.close()  # what it holds stays, for the next run
+        with full_disk_named(self.folder):
+            self._journal.close()  # what it holds stays, for the next run
 
     def _close(self) -> None:
         self._journal.close()

@@ -4,6 +4,7 @@ Libraries were looked at first: huggingface_hub's downloader knows the Hub only,
 stop, nor compare what the server has now. The lock is filelock's.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
+from files_geograph import within
 from geograph_types.cli import CommandError, progress, say
 from geograph_types.files import sha256_of, whole_file
 
@@ -175,28 +177,23 @@ def _ask(client, url: str, kept: _Kept, again: bool) -> Path | None:
     headers = {"Accept-Encoding": "identity"}
     if have and not complete and not known["part_version"].startswith("W/"):
         headers |= {"Range": f"bytes={have}-", "If-Range": known["part_version"]}
-    with client.stream("GET", url, headers=headers) as response:
+    with contextlib.closing(_answer(client, url, headers, kept.name)) as response:
         if response.status_code == 416 and again:
             kept.partial.unlink(missing_ok=True)
             return None
         if response.status_code not in (200, 206):
             told = f"{response.status_code} {response.reason_phrase}".strip()
             raise CommandError(f"{kept.name}: the server answered {told}")
-        version = response.headers.get("etag") or response.headers.get("last-modified")
         length = _number(response.headers.get("content-length"))
         if response.status_code == 206:
-            whole = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("content-range", "").strip())
-            if (
-                "Range" not in headers
-                or (whole and int(whole[1]) != have)
-                or (version is not None and version != known.get("part_version") and response.headers.get("etag"))
-            ):
+            length = _whole_size(response.headers, known, have) if "Range" in headers else None
+            if length is None:
                 kept.partial.unlink(missing_ok=True)
                 if again:
                     return None
                 raise CommandError(f"{kept.name}: the server sends parts of another version; run again")
-            length = have + length if length is not None else None
         else:
+            version = response.headers.get("etag") or response.headers.get("last-modified")
             same = version is not None and length is not None
             if same and complete and version == known.get("part_version") and length == total:
                 return kept.partial
@@ -208,6 +205,25 @@ def _ask(client, url: str, kept: _Kept, again: bool) -> Path | None:
             kept.write(part_version=version, part_size=length)
         _receive(response, kept, have, length)
     return kept.partial
+
+
+def _answer(client, url: str, headers: dict[str, str], name: str):
+    """The server's answer, its body still to come."""
+    try:
+        return within(
+            SILENCE_SECONDS, lambda: client.send(client.build_request("GET", url, headers=headers), stream=True)
+        )
+    except TimeoutError:
+        raise CommandError(f"{name}: no answer in {SILENCE_SECONDS:.0f} seconds; run again") from None
+
+
+def _whole_size(headers, known: dict, have: int) -> int | None:
+    """The size of the file whose rest a 206 announces; None where that is not the rest of the part which is here."""
+    told = {headers.get("etag"), headers.get("last-modified")} - {None}
+    found = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", headers.get("content-range", "").strip())
+    if not found or int(found[1]) != have or (told and known["part_version"] not in told):
+        return None
+    return int(found[2]) if known.get("part_size") in (None, int(found[2])) else None
 
 
 def _number(text: str | None) -> int | None:

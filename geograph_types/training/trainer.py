@@ -12,7 +12,7 @@ from transformers import Trainer, TrainingArguments
 from transformers.trainer_callback import EarlyStoppingCallback, PrinterCallback, ProgressCallback
 
 from geograph_types.cli import CommandError, progress
-from geograph_types.files import resource
+from geograph_types.files import is_full, resource
 from geograph_types.rows.fields import Rows
 from geograph_types.training import checkpoints
 from geograph_types.training.arguments import LabelArguments
@@ -174,8 +174,8 @@ class GeographTrainer(Trainer):
         try:
             super()._save_checkpoint(model, trial)
         except (OSError, RuntimeError, SafetensorError) as error:
+            reason = "the disk is full" if is_full(error, run) else str(error).strip().splitlines()[0]
             shutil.rmtree(scratch, ignore_errors=True)
-            reason = str(error).strip().splitlines()[0]
             raise CommandError(f"{checkpoint} cannot be saved ({reason}); the same command goes on later") from error
         finally:
             self.args.save_total_limit = limit

@@ -2,7 +2,6 @@
 
 import json
 import signal
-import subprocess
 import sys
 import time
 
@@ -11,6 +10,7 @@ import pybase64
 import pytest
 import torch
 
+from tests.support import warm
 from tests.support.labelling_service import LabellingService
 from tests.support.tiny_tower import make_tiny_tower
 
@@ -62,10 +62,7 @@ def official(model, rows: list[dict], threshold: float = 0.2) -> list[tuple[int,
 
 
 def command(service, folder, output, *more) -> list[str]:
-    from geograph_types.files import ROOT
-
-    flags = ["--model", folder, "--url", service.url, "--output", output, *more]
-    return [sys.executable, str(ROOT / "label.py"), *map(str, flags)]
+    return ["label.py", *map(str, ("--model", folder, "--url", service.url, "--output", output, *more))]
 
 
 @pytest.fixture
@@ -79,7 +76,7 @@ def run_label(monkeypatch, capsys):
     before = [(number, signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM)]
 
     def run_it(service, folder, output, *more) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", command(service, folder, output, *more)[1:])
+        monkeypatch.setattr(sys, "argv", command(service, folder, output, *more))
         try:
             label.main()
         except CommandError as error:
@@ -180,11 +177,12 @@ def test_killed_twice_and_each_photo_is_there_once(model, run_label, tmp_path):
     rows, output = rows_of(3000), tmp_path / "log.jsonl"
     with LabellingService(rows, leases=False, sleep=0.01) as service:
         for kill, at in ((signal.SIGKILL, 700), (signal.SIGTERM, 1600)):
-            with subprocess.Popen(command(service, folder, output, "--submit", "--limit", 100)) as process:
-                while sum(service.times().values()) < at:
-                    time.sleep(0.002)
-                process.send_signal(kill)
-                process.wait(timeout=60)
+            process = warm.start(*command(service, folder, output, "--submit", "--limit", 100))
+            while sum(service.times().values()) < at:
+                assert process.poll() is None, process.communicate()
+                time.sleep(0.002)
+            process.send_signal(kill)
+            process.wait(timeout=60)
             assert process.returncode == (-signal.SIGKILL if kill == signal.SIGKILL else 0)
         assert len(service.times()) < 3000
         code, said = run_label(service, folder, output, "--submit", "--empty_answers", 1)

@@ -16,11 +16,13 @@ from PIL import Image, ImageOps
 from transformers import CLIPVisionModelWithProjection
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
+import photos_geograph
 from configuration_geograph import GeographConfig
 from encoder_geograph import GeographEncoder
 from names_geograph import VISION_MODEL, VISION_MODEL_REVISION, tower_of
 from photos_geograph import PhotoError, list_photos
 from tests.support import photo_factory as factory
+from tests.support.dripping import dripping
 from tests.support.tiny_tower import make_tiny_tower
 from towers_geograph import FusedTower, OnnxTower
 
@@ -324,6 +326,12 @@ class _Site(http.server.BaseHTTPRequestHandler):
     photo = factory.encoded(factory.landscape(seed=6))
 
     def do_GET(self):
+        if self.path == "/cut":
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(self.photo)))
+            self.end_headers()
+            self.wfile.write(self.photo[:-9])
+            return
         where = {"/moved": "/photo.jpg", "/ftp": "ftp://localhost/photo.jpg"}.get(self.path)
         self.send_response(302 if where else 200 if self.path == "/photo.jpg" else 404)
         if where:
@@ -348,7 +356,12 @@ def test_addresses(encoder, tower_dir, site):
     expected = encoder.encode_one(_Site.photo)
     for path in ("/photo.jpg", "/moved"):
         np.testing.assert_allclose(encoder.encode_one(site + path), expected, atol=1e-5)
-    for address, reason in ((site + "/no", "404"), (site + "/ftp", "ftp"), ("ftp://x/y.jpg", "only http")):
+    for address, reason in (
+        (site + "/no", "404"),
+        (site + "/cut", "bytes arrived"),
+        (site + "/ftp", "ftp"),
+        ("ftp://x/y.jpg", "only http"),
+    ):
         with pytest.raises(PhotoError, match=reason):
             encoder.encode_one(address)
     with pytest.raises(PhotoError, match="file:///etc/hostname: only http"):
@@ -406,3 +419,9 @@ def test_other_threads_keep_their_share_of_the_machine(encoder):
     other.join()
     with contextlib.closing(stream):
         assert seen == [before] and torch.get_num_threads() == before
+
+
+def test_a_photo_that_comes_byte_by_byte_is_given_up(monkeypatch):
+    monkeypatch.setattr(photos_geograph, "DOWNLOAD_SECONDS", 0.3)
+    with dripping() as address, pytest.raises(PhotoError, match=r"did not arrive \(took longer than 0 seconds\)"):
+        photos_geograph.open_photo(address)

@@ -16,6 +16,7 @@ from geograph_types.cli import CommandError
 from geograph_types.rows import addresses
 from geograph_types.rows.addresses import cache_folder, download, kept_version, public_name
 from geograph_types.rows.sources import line_blocks, open_source
+from tests.support.dripping import dripping
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -33,11 +34,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if asked and start >= len(play.data):
             return self.send_error(416)
         self.send_response(206 if asked else 200)
-        self.send_header("Content-Length", str(len(play.data) - start))
-        if play.etag:
-            self.send_header("ETag", play.etag)
+        headers = {"Content-Length": len(play.data) - start, "ETag": play.etag}
         if asked:
-            self.send_header("Content-Range", f"bytes {start}-{len(play.data) - 1}/{len(play.data)}")
+            headers |= {"Content-Range": f"bytes {start}-{len(play.data) - 1}/{len(play.data)}"} | play.of_a_part
+        for name, value in headers.items():
+            if value is not None:
+                self.send_header(name, str(value))
         self.end_headers()
         end, play.cut = play.cut, None
         for place in range(start, len(play.data) if end is None else end, play.chunk):
@@ -52,6 +54,7 @@ class Play:
     def __init__(self):
         self.data, self.etag, self.cut, self.asked = b"{}\n" * 500_000, '"1"', None, []
         self.chunk, self.pause, self.blind = 1 << 18, 0.0, False
+        self.of_a_part = {}  # headers of a 206, in place of the right ones
 
 
 @pytest.fixture
@@ -109,6 +112,39 @@ def test_parts_of_two_versions_are_never_joined(server):
         download(server.address)
     server.data, server.etag, server.blind = b"[]\n" * 500_000, '"2"', True
     assert download(server.address).read_bytes() == server.data
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Content-Range": None},
+        {"Content-Range": "bytes 699999-1499999/1500000"},
+        {"Content-Range": "bytes 700000-1500000/1500001"},
+        {"ETag": None, "Last-Modified": "Tue, 02 Jan 2024 00:00:00 GMT"},
+    ],
+)
+def test_a_part_that_is_no_rest_of_ours_is_not_joined(server, headers):
+    server.cut, server.of_a_part = 700_000, headers
+    with pytest.raises(CommandError, match="run again"):
+        download(server.address)
+    assert download(server.address).read_bytes() == server.data
+    assert ranges(server) == [None, "bytes=700000-", None]
+
+
+def test_less_than_the_rest_is_not_the_whole(server):
+    server.cut, server.of_a_part = 700_000, {"Content-Length": 100}
+    with pytest.raises(CommandError, match="run again"):
+        download(server.address)
+    with pytest.raises(CommandError, match="cut short at 700100 of 1500000 bytes"):
+        download(server.address)
+    server.of_a_part = {}
+    assert download(server.address).read_bytes() == server.data
+
+
+def test_an_answer_that_comes_byte_by_byte_is_given_up(server, monkeypatch):
+    monkeypatch.setattr(addresses, "SILENCE_SECONDS", 0.3)
+    with dripping() as address, pytest.raises(CommandError, match="no answer in 0 seconds"):
+        download(address)
 
 
 def test_killed_after_the_last_byte(server, monkeypatch):
