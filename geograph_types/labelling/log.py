@@ -1,6 +1,5 @@
 """The log that people read: a JSON line a list, with what was in it and what the service said."""
 
-import contextlib
 import re
 import time
 from collections import Counter
@@ -9,7 +8,6 @@ from typing import Any
 
 import orjson
 
-from geograph_types.files import full_disk_named
 from geograph_types.labelling.journal import EMBEDDINGS, READY, PostedList
 
 LABEL = re.compile(rb'"label":"([^"]*)"')
@@ -20,11 +18,11 @@ class Log:
 
     def __init__(self, path: Path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._path, self._file = path, path.open("a+b")
+        self._file = path.open("a+b")
         self._remove_torn_line()
 
     def _remove_torn_line(self) -> None:
-        whole = end = self._file.seek(0, 2)
+        end = self._file.seek(0, 2)
         while end:
             start = max(0, end - (1 << 20))
             self._file.seek(start)
@@ -33,8 +31,7 @@ class Log:
                 end = start + place + 1
                 break
             end = start
-        if end < whole:
-            self._file.truncate(end)
+        self._file.truncate(end)
         self._file.seek(0, 2)
 
     def last_number(self) -> int | None:
@@ -51,13 +48,11 @@ class Log:
 
     def write(self, posted: PostedList, submitted: bool = True) -> None:
         """One line; vectors are left out, as nobody reads them."""
-        with full_disk_named(self._path):
-            self._file.write(orjson.dumps(line_of(posted, submitted)) + b"\n")
-            self._file.flush()
+        self._file.write(orjson.dumps(line_of(posted, submitted)) + b"\n")
+        self._file.flush()
 
     def close(self) -> None:
-        with contextlib.suppress(OSError):  # what could not be written was said when it was tried
-            self._file.close()
+        self._file.close()
 
 
 def _number_in(line: bytes) -> int | None:

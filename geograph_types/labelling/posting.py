@@ -158,12 +158,7 @@ class Posting:
         job = waiting[0] if waiting and not self.gave_up else None
         self._note(last, waiting, job)
         if last is not None:
-            try:
-                self.log.write(last.posted())
-            except OSError:
-                if job is not None:  # it stays here after all
-                    self.journal.note(Change(job.number, READY))
-                raise
+            self.log.write(last.posted())
             self._logged.append(Logged(last.number))
         if job is None:
             self._note(None, [], None)

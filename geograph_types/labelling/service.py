@@ -3,8 +3,6 @@
 What a POST came to is told apart by whether the service can have taken the list: see `Outcome`.
 """
 
-import base64
-import email.utils
 import hashlib
 import math
 import threading
@@ -13,7 +11,7 @@ import urllib.request
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import orjson
 import urllib3
@@ -23,8 +21,6 @@ from geograph_types.cli import CommandError, say
 # Seconds: between two tries where the service named no other time (the official script's), and at most.
 FIRST_WAIT, LONGEST_WAIT = 2.0, 300.0
 SHORTEST_WAIT = 1.0
-# What a service may ask for; one that asks for more is asked again then. From `TOLD_FROM` on people are told.
-LONGEST_SLEEP, TOLD_FROM = 86_400.0, 60.0
 POST_TRIES = 3
 # Seconds after an answer in which the next list leaves by the same connection. Services keep one open for 5 s or more
 # without work; a list that meets one that is being closed would look like a lost answer.
@@ -91,18 +87,8 @@ def host_of(url: str) -> str:
 
 
 def fingerprint(url: str) -> str:
-    """Tells addresses apart without keeping them; a new password is no other service."""
-    return hashlib.sha256(without_password(url)[0].encode()).hexdigest()
-
-
-def without_password(url: str) -> tuple[str, dict[str, str]]:
-    """An address as `https://NAME:PASSWORD@HOST/…` → the address alone, and the header that says the rest."""
-    parts = urlsplit(url)
-    place, at, host = parts.netloc.rpartition("@")
-    if not at:
-        return url, {}
-    told = base64.b64encode(unquote(place).encode()).decode()
-    return parts._replace(netloc=host).geturl(), {"Authorization": f"Basic {told}"}
+    """Tells addresses apart without keeping them."""
+    return hashlib.sha256(url.encode()).hexdigest()
 
 
 @dataclass
@@ -120,13 +106,11 @@ class Service:
         self.pace: float | None = None
         self._next_time = 0.0
         self._answered = False
-        address, password = without_password(self.url)
-        self._pool = _pool(address, self.timeout, password)
+        self._pool = _pool(self.url, self.timeout, connections=1)
         self._posted_at = -math.inf
-        self._poster = _pool(address, self.timeout, password)
-        self._post_url = address
-        self._ask_url = (
-            f"{address}{'&' if '?' in address else '?'}embeddings=1&limit={self.limit}&unique_number={self.worker}"
+        self._poster = _pool(self.url, self.timeout, connections=1)
+        self.ask_url = (
+            f"{self.url}{'&' if '?' in self.url else '?'}embeddings=1&limit={self.limit}&unique_number={self.worker}"
         )
 
     def ask(self) -> Batch | None:
@@ -153,9 +137,9 @@ class Service:
         return None
 
     def wait_after(self, tries: int, asked: float | None = None) -> float:
-        """Seconds to wait after so many failed tries: twice as long each time, at most five minutes, or as `asked`."""
+        """Seconds to wait after so many failed tries: twice as long each time, at most five minutes."""
         base = max(SHORTEST_WAIT if self.pace == 0 else self.pace or FIRST_WAIT, 0.05)
-        return max(min(base * 2 ** min(tries - 1, 30), LONGEST_WAIT), asked or 0)
+        return min(max(base * 2 ** (tries - 1), asked or 0), LONGEST_WAIT)
 
     def pause(self, seconds: float) -> None:
         """Nothing is asked for so long."""
@@ -168,7 +152,7 @@ class Service:
     def _ask_once(self) -> Batch:
         asked_at = time.time()
         try:
-            response = self._pool.request("GET", self._ask_url, preload_content=False, retries=redirects())
+            response = self._pool.request("GET", self.ask_url, preload_content=False, retries=redirects())
             data = read_at_most(response, LONGEST_ANSWER)
         except urllib3.exceptions.HTTPError as error:
             raise ServiceError(_reason(error)) from None
@@ -186,9 +170,7 @@ class Service:
     def _batch(self, answer: Any, asked_at: float) -> Batch:
         if not isinstance(answer, dict):
             raise ServiceError(f"its answer is a {type(answer).__name__}, expected an object with rows")
-        before, self.pace = self.pace, _seconds(answer.get("sleep"), self.pace)
-        if self.pace != before and self.pace >= TOLD_FROM:
-            say(f"{self.name}: asks for {self.pace:,.0f} s between two lists")
+        self.pace = _seconds(answer.get("sleep"), self.pace)
         rows = answer.get("rows") or []
         if not isinstance(rows, list):
             raise ServiceError(f"its rows are a {type(rows).__name__}, expected a list")
@@ -199,11 +181,11 @@ class Service:
 
     def post(self, body: bytes) -> Answer:
         """Posts one list, once."""
-        headers = {**self._poster.headers, "Content-Type": "application/json"}
+        headers = {"Content-Type": "application/json"}
         if time.monotonic() - self._posted_at > REUSED_WITHIN:
             self._poster.clear()
         try:
-            response = self._poster.request("POST", self._post_url, body=body, headers=headers, retries=False)
+            response = self._poster.request("POST", self.url, body=body, headers=headers, retries=False)
             self._posted_at = time.monotonic()
         except NOTHING_LEFT as error:
             return Answer(Outcome.REFUSED, None, _reason(error))
@@ -215,21 +197,17 @@ class Service:
         text = " ".join(response.data.decode(errors="replace").split())[:SHOWN]
         if 200 <= response.status < 300:
             return Answer(Outcome.TAKEN, response.status, text)
-        if 300 <= response.status < 400:
-            text = (
-                f"it sends on to {host_of(response.headers.get('Location', ''))}, and lists are posted to --url only"
-            )
         lost = response.status in LOST_BEHIND_GATEWAY
         return Answer(Outcome.DOUBTFUL if lost else Outcome.REFUSED, response.status, text, _retry_after(response))
 
 
-def _pool(url: str, timeout: float, password: dict[str, str]) -> urllib3.PoolManager:
-    """A connection to the service, through the proxy that the environment names, as other programs do."""
+def _pool(url: str, timeout: float, connections: int) -> urllib3.PoolManager:
+    """Connections to the service, through the proxy that the environment names, as other programs do."""
     parts = urlsplit(url)
     options: dict[str, Any] = {
-        "maxsize": 1,
+        "maxsize": connections,
         "timeout": urllib3.Timeout(connect=min(timeout, 10.0), read=timeout),
-        "headers": {"User-Agent": "geograph-types label.py", "Accept-Encoding": "gzip", **password},
+        "headers": {"User-Agent": "geograph-types label.py", "Accept-Encoding": "gzip"},
     }
     proxy = urllib.request.getproxies().get(parts.scheme)
     if proxy and not urllib.request.proxy_bypass(parts.hostname or ""):
@@ -260,17 +238,11 @@ def _seconds(value: Any, other: float | None) -> float | None:
         seconds = float(value)
     except (TypeError, ValueError):
         return other
-    return min(seconds, LONGEST_SLEEP) if seconds >= 0 else other
+    return seconds if math.isfinite(seconds) and seconds >= 0 else other
 
 
 def _retry_after(response: urllib3.BaseHTTPResponse) -> float | None:
-    """Seconds, or a date."""
-    value = response.headers.get("Retry-After")
-    try:
-        date = email.utils.parsedate_to_datetime(value or "")
-    except (TypeError, ValueError):
-        return _seconds(value, None)
-    return min(max(date.timestamp() - time.time(), 0.0), LONGEST_SLEEP)
+    return _seconds(response.headers.get("Retry-After"), None)
 
 
 def _quoted(data: bytes) -> str:
