@@ -1,6 +1,7 @@
 """Another tower's width, another list of classes, another number of buckets: from rows to answers."""
 
 import base64
+import csv
 import json
 
 import numpy as np
@@ -63,6 +64,14 @@ def test_the_whole_way_at_768_eight_classes_and_thirty_buckets(folder):
     answers = [json.loads(line) for line in (folder / "answers.jsonl").read_text().splitlines()]
     right = [answer["types"] == [row["types"]] for row, answer in zip(made_rows(), answers, strict=True)]
     assert np.mean(right) > 0.95
+    # One From Above is tagged From Drone: the model, which keeps the two apart, finds it.
+    wrong = [row | {"types": "From Drone"} if row["gridimage_id"] == 6 else row for row in made_rows()]
+    (folder / "wrong.jsonl").write_text("".join(json.dumps(row) + "\n" for row in wrong))
+    flags = ["--input", folder / "wrong.jsonl", "--model", model, "--disagree", "--top", 1]
+    run("find_photos", *flags, "--output", folder / "found.csv")
+    (found,) = csv.DictReader((folder / "found.csv").read_text().splitlines())
+    assert (found["gridimage_id"], found["tags"]) == ("6", "From Drone")
+    assert found["tag_in_question"] in ("From Drone", "From Above")
 
 
 def test_unknown_is_the_last_of_the_model_s_buckets(folder):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from geograph_types.cli import CommandError, progress
+from geograph_types.inference import all_but_one_core
 from geograph_types.prefetch import ahead
 from geograph_types.search.rows import Block, blocks, files_of, ids_of
 from geograph_types.search.scoring import Scorer
@@ -39,12 +40,12 @@ class Best:
         places = np.flatnonzero(score > self._least)
         if len(places) > self.size:
             places = np.sort(places[np.argsort(-score[places], kind="stable")[: self.size]])
-        for place in places.tolist():
+        for place, types in zip(places.tolist(), block.tags_of(places) if len(places) else (), strict=True):
             image_id, value = int(block.gridimage_id[place]), float(score[place])
             if image_id in self._found and self._found[image_id].score >= value:
                 continue
             tag = questions[column[place]]
-            self._found[image_id] = Found(image_id, value, block.tags_of(place), tag, block.title_of(place))
+            self._found[image_id] = Found(image_id, value, types, tag, block.title_of(place))
         if len(self._found) >= 2 * self.size:
             self._cut()
 
@@ -78,7 +79,7 @@ def find(
     # Rows of a Parquet file are scored where Arrow put them, and nothing here writes there.
     warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
     best, counts = Best(top), Counts()
-    with progress(unit="row") as bar:
+    with progress(unit="row") as bar, all_but_one_core():
         for block in ahead(_all(sources, dim)):  # the next is read while one is scored
             counts.rows += len(block)
             counts.bad += block.bad

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,45 +35,36 @@ class Block:
     bucket: np.ndarray  # uint8 [n], 0 to 22
     embedding: np.ndarray  # float32 [n, D]
     norm: np.ndarray  # float32 [n], the vectors' lengths
-    labels: Callable[[], Labels]
+    labels: Callable[[np.ndarray | None], Labels]  # of some places, int [k], or of all rows
     title_of: Callable[[int], str | None]
     bad: int = 0
 
     def __len__(self) -> int:
         return len(self.gridimage_id)
 
-    @cached_property
-    def _labels(self) -> Labels:
-        return self.labels()
-
     @property
     def tags(self) -> np.ndarray:
         """bool [n, 8]."""
-        types, lists = self._labels
+        types, lists = self.labels(None)
         table = np.zeros((max(len(lists), 1), len(TAGS)), bool)
         for row, tags in enumerate(lists):
             table[row, list(tags)] = True
         return table[types]
 
-    def tags_of(self, place: int) -> tuple[str, ...]:
-        """One row's tags; () where nobody gave one."""
-        types, lists = self._labels
-        return tuple(TAGS[tag] for tag in lists[types[place]])
+    def tags_of(self, places: np.ndarray) -> list[tuple[str, ...]]:
+        """The tags of some rows, int [k]; () where nobody gave one."""
+        types, lists = self.labels(places)
+        return [tuple(TAGS[tag] for tag in lists[row]) for row in types.tolist()]
 
     def take(self, keep: np.ndarray) -> "Block":
         """The rows where `keep` [n] is True."""
         places = np.flatnonzero(keep)
-
-        def labels() -> Labels:
-            types, lists = self._labels
-            return types[places], lists
-
         return Block(
             self.gridimage_id[places],
             self.bucket[places],
             self.embedding[places],
             self.norm[places],
-            labels,
+            lambda some: self.labels(places if some is None else places[some]),
             lambda i: self.title_of(int(places[i])),
             self.bad,
         )
@@ -145,9 +136,11 @@ def _parquet_blocks(path: Path, name: str, embedding_dim: int) -> Iterator[Block
         yield block
 
 
-def _labels_of(types: pa.Array | None, names: list[str] | None, count: int) -> Labels:
+def _labels_of(types: pa.Array | None, names: list[str] | None, count: int, places: np.ndarray | None) -> Labels:
     """Tags that nobody knows are as if there were none."""
-    return (np.zeros(count, np.int32), [()]) if types is None else arrow.tags(types, names, types_of, {})
+    if types is None:
+        return np.zeros(count if places is None else len(places), np.int32), [()]
+    return arrow.tags(types if places is None else types.take(pa.array(places)), names, types_of, {})
 
 
 def _title(titles: Any, place: int) -> str | None:
@@ -168,7 +161,8 @@ def _of_json(rows: Any) -> Block:
     )
 
 
-def _labels_of_json(values: list[Any]) -> Labels:
+def _labels_of_json(values: list[Any], places: np.ndarray | None) -> Labels:
+    values = values if places is None else [values[place] for place in places.tolist()]
     lists: dict[tuple[int, ...], int] = {(): 0}
     types = np.zeros(len(values), np.int32)
     for place, value in enumerate(values):

@@ -62,13 +62,11 @@ def test_other_files_are_refused(tmp_path):
 
 def test_prepare_takes_them_and_the_card_counts_them(tmp_path):
     import json
-    import subprocess
-    import sys
 
     import pyarrow.parquet as pq
 
-    from geograph_types.files import ROOT
     from geograph_types.rows.synthetic import lines_of
+    from tests.support import warm
 
     lines = b"".join(lines_of("synthetic:1000")).splitlines()[:200]
     (tmp_path / "rows.jsonl").write_bytes(b"\n".join(lines))
@@ -76,9 +74,8 @@ def test_prepare_takes_them_and_the_card_counts_them(tmp_path):
     first = next(i for i, types in rows.items() if "From Drone" not in types)
     second = next(i for i, types in rows.items() if len(types) == 2 and i != first)
     file = write(tmp_path / "yes.csv", f"{first},From Drone,yes", f"{second},{rows[second][0]},no")
-    command = [sys.executable, ROOT / "prepare_dataset.py", "--source", tmp_path / "rows.jsonl"]
-    command += ["--corrections", file, "--output_dir", tmp_path / "data"]
-    result = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    flags = ("--source", tmp_path / "rows.jsonl", "--corrections", file, "--output_dir", tmp_path / "data")
+    result = warm.run("prepare_dataset.py", *flags)
     assert result.returncode == 0, result.stderr
     tables = [pq.read_table(path) for path in (tmp_path / "data" / "large").glob("*.parquet")]
     found = {}

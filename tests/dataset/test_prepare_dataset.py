@@ -5,7 +5,6 @@ import gzip
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -21,14 +20,13 @@ from geograph_types.rows.parquet import read_parquet
 from geograph_types.rows.splits import splitmix64
 from geograph_types.rows.synthetic import lines_of
 from names_geograph import TAGS
-from tests.conftest import ROOT
+from tests.support import warm
 
 SPLITS = ("train", "validation", "test")
 
 
-def prepare(*flags, stdin=None, cwd=None) -> subprocess.CompletedProcess:
-    command = [sys.executable, str(ROOT / "prepare_dataset.py"), *map(str, flags)]
-    return subprocess.run(command, input=stdin, capture_output=True, check=False, cwd=cwd)
+def prepare(*flags, stdin=b"", cwd=None) -> subprocess.CompletedProcess:
+    return warm.run("prepare_dataset.py", *flags, stdin=stdin, cwd=cwd)
 
 
 def rows_of(spec: str) -> list[dict]:
@@ -230,7 +228,7 @@ def test_bad_rows_are_set_aside_and_counted(tmp_path):
     ]  # fmt: skip
     assert all(row["source"] == str(source) for row in found)
     assert ["broken JSON" in found[0]["reason"], "duplicate" in found[1]["reason"]] == [True, True]
-    closing = result.stderr.decode().splitlines()[-1]
+    closing = result.stderr.splitlines()[-1]
     assert closing.startswith("3 rows rejected (")
     assert "1 impossible distance" in closing
     assert "3 rows were rejected" in (out / "README.md").read_text()
@@ -263,7 +261,7 @@ def left_in(folder: Path) -> list[str]:
 
 def assert_refused(result, *words: str) -> None:
     assert result.returncode == 1
-    (line,) = result.stderr.decode().splitlines()
+    (line,) = result.stderr.splitlines()
     for word in words:
         assert word in line, line
 
@@ -312,15 +310,7 @@ def test_a_kill_leaves_the_older_dataset_whole(tmp_path):
     out = tmp_path / "out"
     assert prepare("--source", "synthetic:30", "--output_dir", out).returncode == 0
     before = {path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()}
-    command = [
-        sys.executable,
-        str(ROOT / "prepare_dataset.py"),
-        "--source",
-        "synthetic:500000",
-        "--output_dir",
-        str(out),
-    ]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    process = warm.start("prepare_dataset.py", "--source", "synthetic:500000", "--output_dir", out)
     import psutil
 
     deadline = time.monotonic() + 60
@@ -329,7 +319,7 @@ def test_a_kill_leaves_the_older_dataset_whole(tmp_path):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     workers = psutil.Process(process.pid).children()
-    process.send_signal(signal.SIGKILL)
+    process.kill()
     process.wait()
     assert {path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
     _, alive = psutil.wait_procs(workers, timeout=10)

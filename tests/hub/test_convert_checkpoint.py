@@ -2,8 +2,6 @@
 
 import base64
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -13,6 +11,7 @@ from torch import nn
 from geograph_types.cli import CommandError
 from geograph_types.files import ordinary_mode
 from names_geograph import CLASSES
+from tests.support import warm
 
 
 @pytest.fixture(scope="module")
@@ -24,16 +23,15 @@ def official(shared, tmp_path_factory):
     return path, folder
 
 
-def convert(root, *arguments):
-    command = [sys.executable, str(root / "convert_checkpoint.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True)
+def convert(*arguments):
+    return warm.run("convert_checkpoint.py", *arguments)
 
 
-def test_official_weights_give_the_official_numbers(official, root, shared):
+def test_official_weights_give_the_official_numbers(official, shared):
     from transformers import AutoModel
 
     path, folder = official
-    assert convert(root, path, "--output_dir", folder).returncode == 0
+    assert convert(path, "--output_dir", folder).returncode == 0
     model = AutoModel.from_pretrained(folder, trust_remote_code=True).eval()
     row = json.loads((shared / "data" / "geograph_7706259.json").read_text())
     embedding = torch.from_numpy(np.frombuffer(base64.b64decode(row["embeddings"]), "<f4").copy())[None]
@@ -63,7 +61,7 @@ def test_official_weights_give_the_official_numbers(official, root, shared):
     assert "official v2.3" in card
     assert "{{" not in card
     assert "What the official repository published" in card and "**.85** on Cross Far" in card
-    again = convert(root, path, "--output_dir", folder)  # the very same is no other model
+    again = convert(path, "--output_dir", folder)  # the very same is no other model
     assert again.returncode == 0, again.stderr
 
 
@@ -71,11 +69,11 @@ def test_official_weights_give_the_official_numbers(official, root, shared):
     ("content", "message"),
     [(b"not a checkpoint", "not a PyTorch checkpoint"), (None, "no such file")],
 )
-def test_bad_files_are_one_line(root, tmp_path, content, message):
+def test_bad_files_are_one_line(tmp_path, content, message):
     path = tmp_path / "model.pth"
     if content is not None:
         path.write_bytes(content)
-    result = convert(root, path, "--output_dir", tmp_path / "out")
+    result = convert(path, "--output_dir", tmp_path / "out")
     assert result.returncode == 1
     assert message in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
@@ -153,15 +151,15 @@ def test_nan_weights_are_refused(tmp_path):
     assert not (tmp_path / "model").exists()
 
 
-def test_usage(root):
-    assert convert(root).returncode == 2
-    assert convert(root, "--download", "v9").returncode == 2
+def test_usage():
+    assert convert().returncode == 2
+    assert convert("--download", "v9").returncode == 2
 
 
-def test_the_file_may_stand_after_the_flags_and_no_unsafe_advice_is_given(root, tmp_path):
+def test_the_file_may_stand_after_the_flags_and_no_unsafe_advice_is_given(tmp_path):
     path = tmp_path / "model.pth"
     torch.save(object, path)
-    result = convert(root, "--output_dir", tmp_path / "model", path)
+    result = convert("--output_dir", tmp_path / "model", path)
     assert result.returncode == 1
     (line,) = result.stderr.strip().splitlines()
     assert "not a PyTorch checkpoint" in line

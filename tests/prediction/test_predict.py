@@ -5,8 +5,6 @@ import csv
 import gzip
 import json
 import os
-import signal
-import subprocess
 import sys
 import time
 
@@ -25,6 +23,7 @@ from geograph_types.rows.synthetic import lines_of
 from modeling_geograph import GeographModel
 from names_geograph import CLASSES
 from pipeline_geograph import GeographPipeline
+from tests.support import warm
 from tests.support.photo_factory import make_every_format, make_photos
 from tests.support.tiny_tower import make_tiny_tower
 
@@ -229,32 +228,25 @@ def test_the_same_flags_choose_the_same(model_folder, source_rows, tmp_path, mon
         assert {len(row["types"]) for row in read(output)} == counts
 
 
-PREDICT = predict.__file__
-
-
-def start(*flags) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, PREDICT, *map(str, flags)], stderr=subprocess.PIPE, text=True)
-
-
 @pytest.mark.parametrize("flags", [("--input", "missing.jsonl"), ("--output", "a.txt"), ("--write_embeddings",)])
 def test_wrong_usage_in_one_line(flags, tmp_path):
     both = ("--input", tmp_path, "--output", tmp_path / "a.csv", *flags)
-    process = start("--model", tmp_path, *both)
-    _, said = process.communicate()
-    assert process.returncode == (1 if "--input" in flags else 2)
+    done = warm.run("predict.py", "--model", tmp_path, *both)
+    said = done.stderr
+    assert done.returncode == (1 if "--input" in flags else 2)
     assert "Traceback" not in said and "error: " in said.splitlines()[-1]
 
 
 def killed_once(flags, output, after: int) -> None:
     """Starts the command, and kills it when `after` blocks are kept."""
     state = output.with_name(f"{output.name}.partial") / "state.json"
-    process = start(*flags, "--output", output)
+    process = warm.start("predict.py", *flags, "--output", output)
     deadline = time.monotonic() + 120
     while not (state.exists() and json.loads(state.read_text())["done"] >= [0, after]):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    process.kill()
+    process.wait()
     assert not output.exists()
 
 
@@ -315,18 +307,17 @@ def test_stopped_among_photos(model_folder, tower, tmp_path, monkeypatch, capsys
 
 
 def test_memory_does_not_grow_with_the_input(model_folder, source_rows, tmp_path):
-    peaks = []
+    peaks, measured = [], tmp_path / "measured.py"
+    # VmHWM rather than ru_maxrss, which a process has from whoever started it.
+    measured.write_text(
+        "import predict\npredict.main()\n"
+        "print(*(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
+    )
     for times in (20, 120):
         path = write_published(tmp_path / f"{times}.parquet", source_rows * times)
-        # VmHWM rather than ru_maxrss, which a process has from whoever started it.
-        code = (
-            "import sys; sys.argv = sys.argv[1:]; import predict;"
-            "predict.main(); print(*(l.split()[1] for l in open('/proc/self/status') if l.startswith('VmHWM')))"
-        )
         flags = ("--model", model_folder, "--input", path, "--output", tmp_path / "a.parquet", "--batch_size", "512")
-        command = [sys.executable, "-c", code, PREDICT, *map(str, flags)]
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+        done = warm.run(measured, *flags)
+        assert done.returncode == 0, done.stderr
         peaks.append(int(done.stdout) / 1024)
     # 30,000 rows more are 60 MB of vectors.
     assert peaks[1] - peaks[0] < 30

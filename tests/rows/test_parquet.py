@@ -1,8 +1,6 @@
 """Anybody's Parquet, by its names and types; the dataset's own, back to arrays; which split a row is of."""
 
 import json
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -22,6 +20,7 @@ from geograph_types.rows.parquet import (
 )
 from geograph_types.rows.splits import NO_SPLIT, split_named
 from names_geograph import TAGS
+from tests.support.commands import made_dataset
 from tests.support.source_rows import base64_of, block_of, source_row, vector
 
 
@@ -39,9 +38,8 @@ def test_a_file_keeps_the_split_that_its_name_says(source, split):
     assert split_named(source) == split
 
 
-def test_a_file_of_the_test_split_is_judged_whole(root, tmp_path):
-    command = [sys.executable, str(root / "prepare_dataset.py"), "--source", "synthetic:300", "--output_dir"]
-    subprocess.run([*command, str(tmp_path / "rows")], check=True, capture_output=True)
+def test_a_file_of_the_test_split_is_judged_whole(tmp_path):
+    made_dataset(tmp_path / "rows", "synthetic:300")
     (file,) = (tmp_path / "rows" / "large").glob("test-*.parquet")
     args = SimpleNamespace(dataset=str(file), dataset_config="small", split="test")
     assert len(load_rows(args)) == pq.read_metadata(file).num_rows

@@ -48,5 +48,5 @@ def test_a_csv_without_its_columns_is_refused(tmp_path):
     (tmp_path / "photos.csv").write_text("path,distance\na.jpg,16\n")
     result = prepare("--source", tmp_path / "photos.csv", "--output_dir", tmp_path / "out")
     assert result.returncode == 1
-    assert b"no column 'gridimage_id'" in result.stderr.splitlines()[-1]
+    assert "no column 'gridimage_id'" in result.stderr.splitlines()[-1]
     assert not (tmp_path / "out").exists()

@@ -144,6 +144,37 @@ def test_by_probability_disagreement_and_uncertainty(monkeypatch, tmp_path, rows
             assert {row["tag_in_question"] for row in found} == {flags[-1]}
 
 
+@pytest.mark.parametrize("own_class", [True, False])
+def test_disagreement_is_judged_by_the_model_s_own_classes(monkeypatch, tmp_path, own_class):
+    """From Above is a class of its own, or trains From Drone: then what is asked is the tag that people gave."""
+    from configuration_geograph import GeographConfig
+    from geograph_types.hub.model_folder import save_model_repository
+    from geograph_types.inference import probabilities_of
+    from modeling_geograph import GeographModel
+    from names_geograph import CLASSES
+
+    torch.manual_seed(0)
+    classes = [*CLASSES, "From Above"] if own_class else CLASSES
+    model = GeographModel(GeographConfig(classes=classes)).eval()
+    save_model_repository(model, tmp_path / "model")
+    vectors = np.random.default_rng(0).standard_normal((301, 512)).astype(np.float32) * 3
+    given = [("From Above", "From Drone", "From Above,From Drone", "Geograph")[i % 4] for i in range(300)]
+    vectors[300] = np.nan  # cannot be used; the others keep their tags
+    table = {"gridimage_id": [*range(1, 301), 999], "types": [*given, "Inside"], "embedding": list(vectors)}
+    pq.write_table(pa.table(table), tmp_path / "rows.parquet")
+    flags = ["--input", tmp_path / "rows.parquet", "--model", tmp_path / "model", "--disagree", "--top", 300]
+    find(monkeypatch, *flags, "--type", "From Drone", "--output", tmp_path / "f.csv")
+    means = {"From Drone"} if own_class else {"From Drone", "From Above"}
+    probability = probabilities_of(model, vectors[:300], np.full(300, 22))[:, classes.index("From Drone")]
+    apart = np.abs(probability - [bool(means & {*tags.split(",")}) for tags in given])
+    found = found_in(tmp_path / "f.csv")
+    assert [int(row["gridimage_id"]) - 1 for row in found] == np.argsort(-apart, kind="stable").tolist()
+    assert all(row["tags"] == given[int(row["gridimage_id"]) - 1] for row in found)
+    asked = {row["tags"]: row["tag_in_question"] for row in found}
+    other = "From Drone" if own_class else "From Above"
+    assert asked == dict.fromkeys(asked, "From Drone") | {"From Above": other}
+
+
 def test_jsonl_and_another_place_for_the_vectors(monkeypatch, tmp_path, rows):
     folder, planted, known, vectors, ids = rows
     place = {int(image_id): i for i, image_id in enumerate(ids)}

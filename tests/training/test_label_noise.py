@@ -2,8 +2,6 @@
 
 import csv
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -13,6 +11,7 @@ from geograph_types.training.folds import deal
 from geograph_types.training.label_noise import LOWERED, doubtful, noise_factor, suggestions, write_suggestions
 from geograph_types.training.labels import training_targets
 from names_geograph import CLASSES, TAGS
+from tests.support.commands import in_process, made_dataset
 
 
 def one_hot(names, vocabulary=CLASSES):
@@ -88,20 +87,16 @@ def test_folds_depend_on_the_id_alone():
 
 
 @pytest.mark.slow
-def test_training_finds_wrong_labels_and_learns_from_the_rest(root, tmp_path):
+def test_training_finds_wrong_labels_and_learns_from_the_rest(tmp_path):
     """On rows a tenth of whose labels are wrong: the listed ones are mostly wrong, and hidden from nobody."""
 
-    def run(*arguments):
-        done = subprocess.run([sys.executable, *map(str, arguments)], cwd=root, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr[-2000:]
-        return done
-
     data, model = tmp_path / "rows", tmp_path / "model"
-    run("prepare_dataset.py", "--source", "synthetic:3000:5:0.1:0.7", "--output_dir", data)
-    done = run(
-        "train.py", "--dataset", data, "--dataset_config", "large", "--output_dir", model,
+    made_dataset(data, "synthetic:3000:5:0.1:0.7")
+    done = in_process(
+        "train", "--dataset", data, "--dataset_config", "large", "--output_dir", model,
         "--num_train_epochs", 20, "--disable_tqdm", "True",
     )  # fmt: skip
+    assert done.returncode == 0, done.stderr
     assert "contradicted" in done.stderr
     with (model / "label_noise.csv").open() as file:
         listed = {int(entry["gridimage_id"]): entry for entry in csv.DictReader(file)}
@@ -110,7 +105,7 @@ def test_training_finds_wrong_labels_and_learns_from_the_rest(root, tmp_path):
     from geograph_types.rows.sources import dataset_files
 
     clean = tmp_path / "clean"
-    run("prepare_dataset.py", "--source", "synthetic:3000:5:0:0", "--output_dir", clean)
+    made_dataset(clean, "synthetic:3000:5:0:0")
     truth = {}
     for split in ("train", "validation"):
         for part in iterate_parquet(dataset_files(str(clean), "large", split)):

@@ -4,9 +4,6 @@ import json
 import os
 import re
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,11 +13,9 @@ from safetensors.torch import load_file
 
 from geograph_types.hub.model_folder import TRAVELLING_FILES
 from geograph_types.training import checkpoints
-from tests.conftest import ROOT
+from tests.support import warm
 from tests.support.commands import in_process, made_dataset
 from tests.training.conftest import FLAGS
-
-ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 
 def same_weights(one: Path, other: Path) -> bool:
@@ -66,13 +61,12 @@ def test_the_output_is_a_whole_repository(trained):
 @pytest.mark.slow
 def test_killed_and_started_again_it_ends_the_same(dataset, train, trained, tmp_path):
     output = tmp_path / "model"
-    command = [sys.executable, ROOT / "train.py", "--dataset", dataset, "--output_dir", output, *FLAGS]
-    process = subprocess.Popen([str(part) for part in command], env=ONE_THREAD, stderr=subprocess.DEVNULL)
+    process = warm.start("train.py", "--dataset", dataset, "--output_dir", output, *FLAGS)
     until = time.monotonic() + 120
     while not list(output.glob("checkpoint-*")) and time.monotonic() < until:
         assert process.poll() is None
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
+    process.kill()
     process.wait()
     assert not (output / "train_results.json").exists()
     again = train(output)

@@ -3,36 +3,32 @@
 import json
 import os
 import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from geograph_types.training import checkpoints
-from tests.conftest import ROOT
+from tests.support import warm
 
 # Without dropout both see the same numbers; two folds, label noise and calibration as by default.
 FLAGS = ("--num_train_epochs", "2", "--dropout", "0", "--save_steps", "3", "--save_strategy", "steps",
          "--eval_strategy", "steps", "--eval_steps", "3", "--load_best_model_at_end", "True")  # fmt: skip
 
 
-def group(dataset: Path, output: Path, *flags: str) -> list[subprocess.Popen]:
+def group(dataset: Path, output: Path, *flags: str) -> list[warm.Process]:
     """The two workers of one job, without torchrun's own process, which would cost another Python."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
               "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}  # fmt: skip
-    command = [sys.executable, str(ROOT / "train.py"), "--dataset", str(dataset), "--output_dir", str(output)]
+    command = ("train.py", "--dataset", dataset, "--output_dir", output, *FLAGS, *flags)
+    # A process group that is left open ends Python with a crash, at its very end.
     return [
-        subprocess.Popen(
-            [*command, *FLAGS, *flags], env=os.environ | shared | {"RANK": str(i), "LOCAL_RANK": str(i)},
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )
+        warm.start(*command, env=os.environ | shared | {"RANK": str(i), "LOCAL_RANK": str(i)}, finalise=True)
         for i in range(2)
-    ]  # fmt: skip
+    ]
 
 
 def losses(folder: Path) -> list[float]:
@@ -48,7 +44,7 @@ def test_a_killed_group_goes_on_and_ends_as_one_process_does(dataset, train, tmp
     first, second = group(dataset, two, *batch)
     until = time.monotonic() + 240
     while not list(two.glob("checkpoint-*")) and time.monotonic() < until:
-        assert first.poll() is None, first.stderr.read()
+        assert first.poll() is None, first.communicate()
         time.sleep(0.01)
     second.kill()
     _, told = first.communicate(timeout=120)
