@@ -28,7 +28,7 @@ def prompt_vectors(
     try:
         tokenizer = AutoTokenizer.from_pretrained(model, **pinned)
         tower = CLIPTextModelWithProjection.from_pretrained(model, dtype=torch.float32, **pinned).eval()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ImportError) as error:
         reason = str(error).strip().splitlines()[0]
         raise CommandError(
             f"{model}: no CLIP text tower here ({reason}); name a folder that holds a whole CLIP model"

@@ -1,7 +1,9 @@
 """Whatever the Hub, the network or the client library raises, as one line that a person can act on."""
 
 import contextlib
+import importlib
 from collections.abc import Iterator
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from geograph_types.cli import CommandError
@@ -13,22 +15,22 @@ if TYPE_CHECKING:
 @contextlib.contextmanager
 def hub_errors(repo_id: str, consequence: str) -> Iterator[None]:
     """Whatever the Hub, the network or the client library raises becomes one `CommandError` line."""
-    import httpx2
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
+    http = _http_library(HfHubHTTPError)
     try:
         yield
     except CommandError:
         raise
-    except (httpx2.HTTPError, OSError, RuntimeError, ValueError) as error:
+    except (http.HTTPError, OSError, RuntimeError, ValueError) as error:
         cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, httpx2.HTTPError | OfflineModeIsEnabled):
+        while cause is not None and not isinstance(cause, http.HTTPError | OfflineModeIsEnabled):
             cause = cause.__cause__
         if isinstance(cause, HfHubHTTPError) and not isinstance(error, ValueError):
             reason = _explain(cause, repo_id)
         elif isinstance(cause, OfflineModeIsEnabled):
             reason = "the Hub may not be asked while HF_HUB_OFFLINE is set"
-        elif isinstance(cause, httpx2.TransportError):
+        elif isinstance(cause, http.TransportError):
             from huggingface_hub import constants
 
             detail = str(cause) or type(cause).__name__
@@ -40,6 +42,12 @@ def hub_errors(repo_id: str, consequence: str) -> Iterator[None]:
         if isinstance(error, RuntimeError):  # says which file was being sent, and nothing else
             reason = f"{str(error).rstrip('.')}: {reason}"
         raise CommandError(f"{repo_id}: {reason}; {consequence}") from error
+
+
+def _http_library(hub_error: type[Exception]) -> ModuleType:
+    """What huggingface_hub speaks HTTP with: httpx in its versions 1, httpx2 since 2."""
+    (name,) = {base.__module__.split(".")[0] for base in hub_error.__mro__} & {"httpx", "httpx2"}
+    return importlib.import_module(name)
 
 
 def _explain(error: "HfHubHTTPError", repo_id: str) -> str:

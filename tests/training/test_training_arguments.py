@@ -24,7 +24,8 @@ OPTIMISING = {
     "save_steps": 2, "save_total_limit": 1, "save_on_each_node": True, "metric_for_best_model": "f1_macro",
     "greater_is_better": True, "load_best_model_at_end": True, "eval_do_concat_batches": False,
     "per_device_train_batch_size": 64, "per_device_eval_batch_size": 50, "do_train": True, "do_eval": True,
-    "do_predict": True, "torch_empty_cache_steps": 2, "ignore_data_skip": True, "debug": "underflow_overflow",
+    "do_predict": True, "torch_empty_cache_steps": 2,
+    "warmup_ratio": 0.1, "logging_dir": "logs", "ignore_data_skip": True, "debug": "underflow_overflow",
 }  # fmt: skip
 LOADING = {
     "num_train_epochs": 1, "optim": "sgd", "optim_args": "momentum=0.9", "dataloader_num_workers": 1,
@@ -52,13 +53,16 @@ VALUES = {
 }  # fmt: skip
 
 
+KNOWN = {field.name for field in dataclasses.fields(TrainingArguments)}
+
+
 def flags_of(values: dict) -> list:
-    return [part for name, value in values.items() for part in (f"--{name}", value)]
+    """Those that this version of transformers has."""
+    return [part for name, value in values.items() if name in KNOWN for part in (f"--{name}", value)]
 
 
 def test_no_flag_is_left_out():
-    known = {field.name for field in dataclasses.fields(TrainingArguments)}
-    left = known - OPTIMISING.keys() - LOADING.keys() - REFUSED.keys() - ELSEWHERE
+    left = KNOWN - OPTIMISING.keys() - LOADING.keys() - REFUSED.keys() - ELSEWHERE
     assert not left
 
 
@@ -70,7 +74,7 @@ def test_flags_that_work(train, tmp_path, flags):
     assert results["n"] == 141, "all of validation, whatever is dropped in training"
 
 
-@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize("name", [name for name in REFUSED if name in KNOWN])
 def test_flags_that_are_refused(capsys, name):
     if name in ("parallelism_config", "liger_kernel_config"):
         pytest.skip("no command line spells it")
