@@ -238,7 +238,8 @@ class GeographModel(PreTrainedModel):
             raise
         except Exception as error:  # torch raises a different one for each way a file can be broken
             # The first sentence: the next ones advise to read the file without the safeguard.
-            reason = str(error).strip().splitlines()[0].split(". ")[0] if str(error).strip() else type(error).__name__
+            reason = str(error).strip().partition("\n")[0].split(". ")[0]
+            reason = reason if " " in reason else f"{type(error).__name__} {reason}".strip()
             raise ValueError(f"{path}: not a PyTorch checkpoint that can be read safely ({reason})") from error
         if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("model_state_dict"), dict):
             raise ValueError(f"{path}: not an official Geograph checkpoint: it has no 'model_state_dict'")
