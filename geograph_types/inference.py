@@ -31,20 +31,6 @@ def logits_of(model, embedding: np.ndarray, bucket: np.ndarray, batch_size: int 
     return torch.cat(parts).numpy()
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Torch works with one thread meanwhile. For some hundred rows at a time beside other work: a second thread gains
-    little, and then waits for the next rows by keeping its core busy."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def probabilities_of(model, embedding: np.ndarray, bucket: np.ndarray, batch_size: int = BATCH) -> np.ndarray:
     """As `logits_of`, but probabilities, float32 [N, C]."""
     return sigmoid(logits_of(model, embedding, bucket, batch_size))
@@ -58,14 +44,26 @@ def sigmoid(logits: np.ndarray) -> np.ndarray:
 
 
 @contextmanager
-def all_but_one_core() -> Iterator[None]:
-    """Torch leaves a core meanwhile to a thread that reads: with two, its second thread would wait for the next rows
-    by keeping busy the core that reads them."""
+def torch_threads(number: int) -> Iterator[None]:
+    """Torch works with so many threads meanwhile, one at least.
+
+    One is best for some hundred rows at a time beside other work: more gain little, and then wait for the next rows
+    by keeping their cores busy.
+    """
     import torch
 
     before = torch.get_num_threads()
-    torch.set_num_threads(max(1, before - 1))
+    torch.set_num_threads(max(1, number))
     try:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def all_but_one_core() -> Iterator[None]:
+    """Torch leaves a core meanwhile to a thread that reads."""
+    import torch
+
+    with torch_threads(torch.get_num_threads() - 1):
+        yield
