@@ -256,7 +256,7 @@ def _snapshot(dataset: str, patterns: list[str], what: str) -> Path:
     try:
         return Path(snapshot_download(dataset, repo_type="dataset", allow_patterns=patterns))
     except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = str(error).strip().splitlines()[0].removeprefix("Got: ")
         raise CommandError(f"{dataset}: no such {what} here, and the Hub gives none: {reason}") from None
 
 

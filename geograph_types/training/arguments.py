@@ -171,6 +171,7 @@ def show_own_flags(description: str) -> NoReturn:
     """`--help`, at once: the flags of transformers, whose import takes seconds, are named and not listed."""
     own = (ModelArguments, DataArguments, LabelArguments, WeightingArguments)
     parser, _ = parser_of(own, description.strip())
+    parser.set_defaults(**{k: v for k, v in RECIPES["default"].items() if parser.get_default(k) is not None})
     parser.epilog = TRAINING_FLAGS
     parser.print_help()
     sys.exit(0)
