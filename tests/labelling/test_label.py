@@ -286,7 +286,10 @@ def test_a_password_is_sent_and_never_written_and_nothing_is_posted_elsewhere(mo
     assert not [word for word in (b"secret", b"s%65cret", b"hidden") if word in written]
 
 
-@pytest.mark.parametrize("url", ["htp://me:secret@host/x", "http://me:secret@a b/x", "http://me:secret@h:port/x"])
+@pytest.mark.parametrize(
+    "url",
+    ["htp://me:secret@host/x", "http://me:secret@a b/x", "http://me:secret@h:port/x", "http://me:secret@host/x?a=b#c"],
+)
 def test_what_is_no_address_is_wrong_usage(monkeypatch, capsys, url):
     import label
 
@@ -301,8 +304,8 @@ def test_a_full_disk_stops_and_what_was_taken_is_known(model, run_label, tmp_pat
     _, folder = model
     output = tmp_path / "log.jsonl"
     output.symlink_to("/dev/full")
-    with LabellingService(rows_of(4), sleep=0.01) as service:
-        code, said = run_label(service, folder, output, "--submit", "--limit", 2, "--batches", 1)
+    with LabellingService(rows_of(4), leases=False, sleep=0.01) as service:
+        code, said = run_label(service, folder, output, "--submit", "--limit", 2)
         assert code == 1 and f"{output}: No space left on device; make room" in said
         output.unlink()
         code, said = run_label(service, folder, output, "--submit", "--empty_answers", 1)
