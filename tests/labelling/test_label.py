@@ -306,7 +306,10 @@ def test_through_the_proxy_that_the_environment_names(model, run_label, tmp_path
     assert set(proxy.times().values()) == {1} and len(proxy.times()) == 3 and "secret" not in said
 
 
-@pytest.mark.parametrize("url", ["htp://me:secret@host/x", "http://me:secret@a b/x", "http://me:secret@h:port/x"])
+@pytest.mark.parametrize(
+    "url",
+    ["htp://me:secret@host/x", "http://me:secret@a b/x", "http://me:secret@h:port/x", "http://me:secret@host/x?a=b#c"],
+)
 def test_what_is_no_address_is_wrong_usage(monkeypatch, capsys, url):
     import label
 
@@ -321,8 +324,8 @@ def test_a_full_disk_stops_and_what_was_taken_is_known(model, run_label, tmp_pat
     _, folder = model
     output = tmp_path / "log.jsonl"
     output.symlink_to("/dev/full")
-    with LabellingService(rows_of(4), sleep=0.01) as service:
-        code, said = run_label(service, folder, output, "--submit", "--limit", 2, "--batches", 1)
+    with LabellingService(rows_of(4), leases=False, sleep=0.01) as service:
+        code, said = run_label(service, folder, output, "--submit", "--limit", 2)
         assert code == 1 and f"{output}: No space left on device; make room" in said
         output.unlink()
         code, said = run_label(service, folder, output, "--submit", "--empty_answers", 1)
