@@ -234,13 +234,21 @@ def _pool(url: str, timeout: float, connections: int) -> urllib3.PoolManager:
         "timeout": urllib3.Timeout(connect=min(timeout, 10.0), read=timeout),
         "headers": {"User-Agent": "geograph-types label.py", "Accept-Encoding": "gzip"},
     }
-    if parts.username is not None:
-        name_and_password = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-        options["headers"] |= urllib3.util.make_headers(basic_auth=name_and_password)
+    if login := _login(url):
+        options["headers"] |= urllib3.util.make_headers(basic_auth=login)
     proxy = urllib.request.getproxies().get(parts.scheme)
     if proxy and not urllib.request.proxy_bypass(parts.hostname or ""):
-        return urllib3.ProxyManager(proxy, **options)
+        proxy = proxy if "://" in proxy else f"http://{proxy}"
+        login = _login(proxy)
+        headers = urllib3.util.make_headers(proxy_basic_auth=login) if login else None
+        return urllib3.ProxyManager(proxy, proxy_headers=headers, **options)
     return urllib3.PoolManager(**options)
+
+
+def _login(url: str) -> str | None:
+    """NAME:PASSWORD of an address that holds them."""
+    parts = urlsplit(url)
+    return None if parts.username is None else f"{unquote(parts.username)}:{unquote(parts.password or '')}"
 
 
 def redirects() -> urllib3.Retry:

@@ -286,6 +286,26 @@ def test_a_password_is_sent_and_never_written_and_nothing_is_posted_elsewhere(mo
     assert not [word for word in (b"secret", b"s%65cret", b"hidden") if word in written]
 
 
+def test_through_the_proxy_that_the_environment_names(model, run_label, tmp_path, monkeypatch):
+    _, folder = model
+    given = set()
+    with LabellingService(rows_of(3), sleep=0.01) as proxy:
+
+        def look(handler) -> bool:
+            given.add((handler.path.partition("?")[0], handler.headers["Proxy-Authorization"]))
+            return False
+
+        proxy.on_get = proxy.on_post = look
+        monkeypatch.setenv("http_proxy", proxy.address.replace("http://", "me:secret@"))
+        monkeypatch.setenv("no_proxy", "")
+        proxy.url = "http://nowhere.invalid/labeler.json.php?model=types"
+        code, said = run_label(proxy, folder, tmp_path / "log.jsonl", "--submit", "--batches", 1)
+    assert code == 0, said
+    login = f"Basic {pybase64.b64encode_as_string(b'me:secret')}"
+    assert given == {("http://nowhere.invalid/labeler.json.php", login)}
+    assert set(proxy.times().values()) == {1} and len(proxy.times()) == 3 and "secret" not in said
+
+
 @pytest.mark.parametrize(
     "url",
     ["htp://me:secret@host/x", "http://me:secret@a b/x", "http://me:secret@h:port/x", "http://me:secret@host/x?a=b#c"],
