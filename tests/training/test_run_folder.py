@@ -36,5 +36,5 @@ def test_another_run_is_refused(tmp_path, now, said):
 
 def test_a_model_of_which_nothing_is_known_is_refused(tmp_path):
     (tmp_path / WEIGHTS).write_bytes(b"")
-    with pytest.raises(CommandError, match="holds a model and no training_settings.json"):
+    with pytest.raises(CommandError, match="holds a model and no training_settings"):
         checkpoint_to_go_on_from(tmp_path, SEED)
