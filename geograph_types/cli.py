@@ -153,12 +153,15 @@ def _cut(text: str, longest: int) -> str:
     return f"{text[: longest * 2 // 3]}… ({len(text):,} characters) …{text[-(longest // 6) :]}"
 
 
-def progress(iterable=None, *, total: int | None = None, unit: str = "row", description: str | None = None) -> "tqdm":
-    """A bar on stderr with the rate and what remains; nothing where stderr is not a terminal."""
+def progress(
+    iterable=None, *, total: int | None = None, unit: str = "row", description: str | None = None, shown: bool = True
+) -> "tqdm":
+    """A bar on stderr with the rate and what remains; nothing where stderr is not a terminal, or not `shown`."""
     from tqdm import tqdm
 
+    disable = None if shown else True
     return tqdm(
-        iterable, total=total, unit=f" {unit}", desc=description, unit_scale=True, disable=None, dynamic_ncols=True
+        iterable, total=total, unit=f" {unit}", desc=description, unit_scale=True, disable=disable, dynamic_ncols=True
     )
 
 
