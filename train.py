@@ -2,24 +2,27 @@
 
     python train.py --dataset geograph-types --dataset_config small --output_dir geograph-type-classifier
 
-Any `TrainingArguments` flag works, alone or in a file (`python train.py args.json`, or YAML); `torchrun` and
-`accelerate launch` start several processes. The same command again goes on from the last checkpoint;
-`--overwrite_output_dir` starts anew. `--recipe official-v1`, `official-v2.3` or `default` chooses the settings.
+Any `TrainingArguments` flag works, alone or in a file (`python train.py args.json`, or YAML); `torchrun` starts
+several processes, and so does `accelerate launch` on GPUs or with MPI. The same command again goes on from the last
+checkpoint; `--overwrite_output_dir` starts anew. `--recipe official-v1`, `official-v2.3` or `default` chooses the
+settings.
 """
 
 from geograph_types import cli
+from geograph_types.training import processes
 from geograph_types.training.arguments import parse
 
 
 def main() -> None:
     """Trains, or goes on, or says that it is done."""
+    processes.check_launcher()
     arguments = parse(__doc__)
     # Trainer itself would push every checkpoint, unfinished and unchecked; what is pushed is pushed once, at the end.
     push_to_hub, arguments.training.push_to_hub = arguments.training.push_to_hub, False
 
     from transformers.utils import logging
 
-    from geograph_types.training import processes, results, run_folder
+    from geograph_types.training import results, run_folder
     from geograph_types.training.run import open_run
 
     logging.disable_progress_bar()  # a bar for each small file saved; the bar of training stays
@@ -37,10 +40,10 @@ def main() -> None:
 
     model = run.new_model(arguments.training.seed)
     apply_weighting(run)
-    trainer, metric = make_trainer(run, model)
+    trainer, figures = make_trainer(run, model)
     trained = trainer.train(resume_from_checkpoint=run.checkpoint).metrics
     if processes.is_first():
-        results.write_results(run, trainer, metric, trained)
+        results.write_results(run, trainer, figures, trained)
         results.print_results(run.output)
         if push_to_hub:
             publish(run)
@@ -50,23 +53,22 @@ def main() -> None:
 
 
 def make_trainer(run, model):
-    """The trainer of the main model, and the metric that it prints."""
-    import evaluate
-
+    """The trainer of the main model, and the metric that it is judged by."""
+    from geograph_types.evaluation.figures import metric_module
     from geograph_types.training import trainer as training
     from geograph_types.training.memory_rows import MemoryRows
 
-    metric = evaluate.load(str(training.METRIC), keep_in_memory=True)
+    figures = metric_module().figures
     trainer = training.GeographTrainer(
         model=model,
         args=run.args,
         train_dataset=MemoryRows(run.train, training=True, seed=run.args.seed),
         eval_dataset=run.validation and MemoryRows(run.validation, training=False),
-        compute_metrics=training.compute_metrics_with(metric, classes=run.config.classes),
+        compute_metrics=training.compute_metrics_with(figures, classes=run.config.classes),
         callbacks=training.callbacks_for(run.args, run.arguments.data.patience),
     )
     training.show_quiet_progress(trainer)
-    return trainer, metric
+    return trainer, figures
 
 
 def publish(run) -> None:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:  # its import takes longer than all else here, and whoever ask
 # Characters of one word of a message, and of the whole: libraries quote their input whole, a vector in base64 too.
 LONGEST_WORD, LONGEST_MESSAGE = 300, 1500
 
+# How libraries and the loader say that there is no memory left, besides MemoryError.
+OUT_OF_MEMORY = ("OutOfMemoryError", "can't allocate", "failed to map segment", "Cannot allocate memory")
+
 
 class CommandError(Exception):
     """The work failed: one line that says what is wrong, where, and what to do."""
@@ -113,7 +116,7 @@ def usage_error(message: str) -> NoReturn:
 
 def said_of(error: BaseException) -> str:
     """Any exception as the one line that a command ends with."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate" in str(error):
+    if isinstance(error, MemoryError) or any(words in f"{type(error).__name__} {error}" for words in OUT_OF_MEMORY):
         return f"out of memory ({one_line(error)}); close other programs, or take smaller batches"
     if is_full(error):
         return f"{one_line(error)}; make room, then run the same command again"
@@ -153,12 +156,15 @@ def _cut(text: str, longest: int) -> str:
     return f"{text[: longest * 2 // 3]}… ({len(text):,} characters) …{text[-(longest // 6) :]}"
 
 
-def progress(iterable=None, *, total: int | None = None, unit: str = "row", description: str | None = None) -> "tqdm":
-    """A bar on stderr with the rate and what remains; nothing where stderr is not a terminal."""
+def progress(
+    iterable=None, *, total: int | None = None, unit: str = "row", description: str | None = None, shown: bool = True
+) -> "tqdm":
+    """A bar on stderr with the rate and what remains; nothing where stderr is not a terminal, or not `shown`."""
     from tqdm import tqdm
 
+    disable = None if shown else True
     return tqdm(
-        iterable, total=total, unit=f" {unit}", desc=description, unit_scale=True, disable=None, dynamic_ncols=True
+        iterable, total=total, unit=f" {unit}", desc=description, unit_scale=True, disable=disable, dynamic_ncols=True
     )
 
 

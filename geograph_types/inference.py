@@ -11,10 +11,10 @@ BATCH = 8192
 
 
 def logits_of(model, embedding: np.ndarray, bucket: np.ndarray, batch_size: int = BATCH) -> np.ndarray:
-    """Logits, float32 [N, C], batch by batch on the model's own device.
+    """Logits, float32 [N, C], batch by batch on the model's own device; [N, K, C] for K buckets a row.
 
     Args:
-        embedding: float32 [N, D], not normalised. bucket: int [N], the standard 0 to 22.
+        embedding: float32 [N, D], not normalised. bucket: int [N] or [N, K], the standard 0 to 22.
     """
     import torch
 
@@ -27,12 +27,12 @@ def logits_of(model, embedding: np.ndarray, bucket: np.ndarray, batch_size: int 
             distance = torch.from_numpy(bucket[part]).to(model.device)
             parts.append(model(embedding=vectors, distance=distance).logits.float().cpu())
     if not parts:
-        return np.zeros((0, len(model.config.classes)), np.float32)
+        return np.zeros((*bucket.shape, len(model.config.classes)), np.float32)
     return torch.cat(parts).numpy()
 
 
 def probabilities_of(model, embedding: np.ndarray, bucket: np.ndarray, batch_size: int = BATCH) -> np.ndarray:
-    """As `logits_of`, but probabilities, float32 [N, C]."""
+    """As `logits_of`, but probabilities."""
     return sigmoid(logits_of(model, embedding, bucket, batch_size))
 
 

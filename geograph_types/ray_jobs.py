@@ -95,7 +95,8 @@ def session(ray_address: str | None) -> Iterator[Any]:
             ray.init(runtime_env={"env_vars": {"PYTHONPATH": str(ROOT)}}, **options)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         where = f"--ray_address {ray_address}" if ray_address else "Ray on this machine"
-        raise CommandError(f"{where}: {str(error).splitlines()[0]}") from None
+        token = "; it asks for a token: set RAY_AUTH_MODE=token" if "AuthToken" in str(error.__context__) else ""
+        raise CommandError(f"{where}: {str(error).splitlines()[0]}{token}") from None
     try:
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         context = ray.data.DataContext.get_current()
