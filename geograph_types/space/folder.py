@@ -70,7 +70,7 @@ def space_values(model_dir: str | None, model_id: str | None) -> dict[str, Any]:
     import platform
 
     return {
-        "sdk_version": importlib.metadata.version("gradio"),
+        "sdk_version": _pins()["gradio"].split("==")[1],
         "python_version": ".".join(platform.python_version_tuple()[:2]),
         "model_id": model_id or "",
         "license": _license(model_dir) or "apache-2.0",
@@ -123,8 +123,12 @@ def requirements(modules: list[Path]) -> list[str]:
     wanted = {_plain(distribution) for name in names for distribution in providers.get(name, [])}
     wanted |= {_plain(name) for name in _names(resource("requirements.txt"))}
     wanted.discard(FROM_THE_SDK)
-    pins = {_plain(name): pin for name, pin in _names(ROOT / "requirements-lock.txt").items()}
-    return [pin for name, pin in pins.items() if name in wanted]
+    return [pin for name, pin in _pins().items() if name in wanted]
+
+
+def _pins() -> dict[str, str]:
+    """The versions that are tested together: a distribution → its line in the lock file."""
+    return {_plain(name): pin for name, pin in _names(ROOT / "requirements-lock.txt").items()}
 
 
 def _names(file: Path) -> dict[str, str]:
