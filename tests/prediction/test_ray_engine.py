@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import psutil
@@ -17,7 +15,7 @@ from geograph_types.prediction import units
 from geograph_types.prediction.inputs import open_input
 from geograph_types.rows.synthetic import lines_of
 from modeling_geograph import GeographModel
-from tests.conftest import ROOT
+from tests.support import warm
 
 ROWS = 3000
 
@@ -35,12 +33,8 @@ def place(tmp_path_factory):
     return place
 
 
-def command(place, *flags) -> list[str]:
-    return [sys.executable, *map(str, (ROOT / "predict.py", "--model", place / "model", *flags))]
-
-
 def predict(place, *flags) -> str:
-    done = subprocess.run(command(place, *flags), capture_output=True, text=True, check=False)
+    done = warm.run("predict.py", "--model", place / "model", *flags)
     assert done.returncode == 0, done.stderr
     return done.stderr
 
@@ -86,7 +80,7 @@ def test_a_killed_worker_loses_and_doubles_nothing(place, tmp_path):
         (tmp_path / f"rows-{number}.jsonl").write_bytes(b"".join(lines[1000 * number : 1000 * (number + 1)]))
     (tmp_path / "rows-3.jsonl").write_bytes(lines[-1])
     flags = ("--engine", "ray", "--input", f"file://{tmp_path}/rows-*.jsonl", "--output", tmp_path / "answers")
-    run = subprocess.Popen(command(place, *flags), stderr=subprocess.PIPE, text=True)
+    run = warm.start("predict.py", "--model", place / "model", *flags)
     killed = kill_a_worker(run)
     said = run.communicate(timeout=400)[1]
     assert run.returncode == 0, said
@@ -101,7 +95,7 @@ def test_a_killed_worker_loses_and_doubles_nothing(place, tmp_path):
     same(answers_of(tmp_path / "answers"), pq.read_table(place / "local.parquet"))
 
 
-def kill_a_worker(run: subprocess.Popen) -> bool:
+def kill_a_worker(run: warm.Process) -> bool:
     """`kill -9` on an actor that holds a model, as soon as there is one."""
     end = time.monotonic() + 300
     while run.poll() is None and time.monotonic() < end:
