@@ -47,7 +47,7 @@ KILLS ?= 120
 kills: install
 	$(PY) -m tests.kills --seconds $(KILLS)
 
-# Every ratio in one run, on a quiet machine: docs/speed.md, figures.json, docs/speed.png.
+# Every ratio in one run, on a quiet machine: docs/speed.md, docs/speed.json, docs/speed.png.
 bench: install
 	$(PY) benchmarks/run.py
 

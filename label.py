@@ -45,8 +45,9 @@ class LabelArguments:
     device: str | None = field(default=None, metadata={"help": "such as cpu or cuda:0; default: the best there is"})
 
     def __post_init__(self):
-        if not self.url.lower().startswith(("http://", "https://")):
-            raise ValueError(f"--url must be an http or https address, got {self.url!r}")
+        from geograph_types.labelling.service import check_address
+
+        check_address(self.url)
         if self.worker is not None and not 0 <= self.worker < WORKERS:
             raise ValueError(f"--worker must be 0 to {WORKERS - 1}, got {self.worker}")
         for name, least in (("limit", 1), ("batches", 1), ("empty_answers", 0)):

@@ -1,6 +1,6 @@
 """The types of photos, or of rows with ready embeddings, in bulk.
 
-python predict.py --model geograph-type-classifier --input photos/ --output answers.csv
+    python predict.py --model geograph-type-classifier --input photos/ --output answers.csv
 
 The input is a folder of photos; a CSV, Parquet or JSONL of `path` and any of distance, subject, viewpoint, latitude,
 longitude; rows with vectors, JSONL, CSV or Parquet; a folder that prepare_dataset.py made; or several of one kind,

@@ -5,12 +5,15 @@
 
 Sources: JSONL rows, a JSON array or {"rows": […]}, CSV or TSV with the same columns, anybody's Parquet, a CSV of
 photos to be embedded on the way; also packed (.gz, .bz2, .xz, .zst, .zip); a folder, a glob, an address or a Hub id
-of them; `-` for standard input, or `synthetic:N[:SEED]`. Bad rows go to `rejected.jsonl` with line and reason.
+of them; `-` for standard input, or `synthetic:N[:SEED]`. Bad rows go to `rejected.jsonl` with line and reason. With
+--engine ray many processes or machines (--ray_address) read a source file each, and the dataset is the same, bit for
+bit; sources and output must lie where all of them see them.
 """
 
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from geograph_types import cli
 from geograph_types.dataset.arguments import PrepareArguments
@@ -26,13 +29,22 @@ def main() -> None:
     output = Path(os.path.abspath(args.output_dir))  # noqa: PTH100 (a link stays one, and is refused)
     parts = open_sources(args)
     width = width_of(args, parts) or EMBEDDING_DIM
-    with folder_in_place(output, args.source) as folder, ParserPool(embedding_dim=width) as pool:
+    with folder_in_place(output, args.source) as folder, pool_of(args, folder, parts, width) as pool:
         built = build(args, folder, pool, parts)
     report(args, output, built)
     if args.push_to_hub:
         from geograph_types.hub.publishing import publish_folder
 
         print(publish_folder(output, args.push_to_hub, "dataset"))
+
+
+def pool_of(args: PrepareArguments, folder: Path, parts: list, width: int) -> Any:
+    """Who reads the sources: processes of this machine, or Ray's."""
+    if args.engine == "local":
+        return ParserPool(embedding_dim=width)
+    from geograph_types.dataset.ray_engine import RayPool
+
+    return RayPool(args, folder, parts, width)
 
 
 def report(args: PrepareArguments, output: Path, built) -> None:

@@ -37,10 +37,10 @@ def main() -> None:
 
     model = run.new_model(arguments.training.seed)
     apply_weighting(run)
-    trainer, metric = make_trainer(run, model)
+    trainer, figures = make_trainer(run, model)
     trained = trainer.train(resume_from_checkpoint=run.checkpoint).metrics
     if processes.is_first():
-        results.write_results(run, trainer, metric, trained)
+        results.write_results(run, trainer, figures, trained)
         results.print_results(run.output)
         if push_to_hub:
             publish(run)
@@ -50,23 +50,22 @@ def main() -> None:
 
 
 def make_trainer(run, model):
-    """The trainer of the main model, and the metric that it prints."""
-    import evaluate
-
+    """The trainer of the main model, and the metric that it is judged by."""
+    from geograph_types.evaluation.figures import metric_module
     from geograph_types.training import trainer as training
     from geograph_types.training.memory_rows import MemoryRows
 
-    metric = evaluate.load(str(training.METRIC), keep_in_memory=True)
+    figures = metric_module().figures
     trainer = training.GeographTrainer(
         model=model,
         args=run.args,
         train_dataset=MemoryRows(run.train, training=True, seed=run.args.seed),
         eval_dataset=run.validation and MemoryRows(run.validation, training=False),
-        compute_metrics=training.compute_metrics_with(metric, classes=run.config.classes),
+        compute_metrics=training.compute_metrics_with(figures, classes=run.config.classes),
         callbacks=training.callbacks_for(run.args, run.arguments.data.patience),
     )
     training.show_quiet_progress(trainer)
-    return trainer, metric
+    return trainer, figures
 
 
 def publish(run) -> None:

@@ -1,12 +1,13 @@
-"""Rates and memory as rows grow: prepare_dataset.py, predict.py and find_photos.py at 10⁴, 10⁵, … rows.
+"""Rates and memory as rows grow: prepare_dataset.py, predict.py, find_photos.py and train.py at 10⁴, 10⁵, … rows.
 
     .venv/bin/python -m benchmarks.growth [--rows 1000000]
 
-Whole processes. Memory should stay where it is while rows grow tenfold; rates should rise until start-up no longer
-counts. 1,000,000 rows need 8 GB on the disk.
+Whole processes. Memory should stay where it is while rows grow tenfold, but for training, which holds its rows; rates
+should rise until start-up no longer counts. 1,000,000 rows need 8 GB on the disk.
 """
 
 import argparse
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -15,6 +16,8 @@ from benchmarks.measuring import note, run_whole
 from benchmarks.prepare import prepare, write_rows
 from benchmarks.startup import make_model
 from geograph_types.files import ROOT
+
+EPOCHS = 2  # of training, besides its folds and figures
 
 
 def main() -> None:
@@ -36,6 +39,17 @@ def main() -> None:
             ids.write_text("".join(f"{1_000_000 + 7919 * i % 9_000_000}\n" for i in range(0, 20)))
             found = folder / "found.csv"
             measure("find", size, ["find_photos.py", "--input", dataset, "--like", ids, "--output", found])
+            trained = [
+                "train.py",
+                "--dataset",
+                dataset,
+                "--dataset_config",
+                "large",
+                "--output_dir",
+                folder / "trained",
+            ]
+            measure("train", size, [*trained, "--num_train_epochs", EPOCHS, "--report_to", "none"])
+            shutil.rmtree(folder / "trained")
 
 
 def measure(what: str, size: int, command: list) -> None:

@@ -38,7 +38,7 @@ from torch import nn
 from benchmarks.measuring import note
 from benchmarks.ready_service import Run
 from geograph_types.files import ROOT
-from geograph_types.inference import one_thread
+from geograph_types.inference import torch_threads
 from names_geograph import CLASSES
 
 LIMIT = 500
@@ -88,7 +88,7 @@ def limits(rows: int, model: nn.Module) -> tuple[float, float]:
             orjson.loads(connection.getresponse().read())
         reading = rows / (time.perf_counter() - start)
     vectors, buckets = torch.randn(LIMIT, 512), torch.full((LIMIT,), 5)
-    with torch.inference_mode(), one_thread():
+    with torch.inference_mode(), torch_threads(1):
         model(vectors, buckets)
         start = time.perf_counter()
         for _ in range(math.ceil(rows / LIMIT)):

@@ -5,6 +5,7 @@ is posted is only counted as it comes, and read when the run is over. A list tha
 handed out again after `lease` seconds.
 """
 
+import contextlib
 import multiprocessing
 import re
 import socket
@@ -63,7 +64,7 @@ class ReadyService:
             threading.Thread(target=self._talk, args=(connection,), daemon=True).start()
 
     def _talk(self, connection: socket.socket) -> None:
-        with connection, connection.makefile("rb", buffering=1 << 18) as incoming:
+        with connection, connection.makefile("rb", buffering=1 << 18) as incoming, contextlib.suppress(OSError):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             while words := incoming.readline().split():
                 length, lasts = 0, True
@@ -72,14 +73,13 @@ class ReadyService:
                     length = int(value) if name == b"content-length" else length
                     lasts = lasts and (name, value.strip()) != (b"connection", b"close")
                 if words[0] == b"GET":
-                    answer = self._next_list()
+                    connection.sendall(self._next_list())
                 else:
-                    self._take(incoming.read(length))
-                    answer = self.thanks
-                try:
-                    connection.sendall(answer)
-                except OSError:  # whoever asked was killed
-                    return
+                    body = incoming.read(length)
+                    if len(body) < length:  # whoever posted was killed
+                        return
+                    self._take(body)
+                    connection.sendall(self.thanks)
                 if not lasts:
                     return
 

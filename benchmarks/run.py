@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BENCHMARKS = {
     "startup": ["--pairs", "1"],
     "prepare": ["--rows", "3000", "--plain_rows", "3000", "--pairs", "1"],
-    "train": ["--rows", "4000", "--epochs", "2", "--pairs", "1"],
+    "train": ["--rows", "4000", "--epochs", "2", "--pairs", "1", "--whole_rows", "3000", "--whole_epochs", "2"],
     "predict": ["--rows", "4000", "--pairs", "1"],
     "encode": ["--photos", "16", "--slow_photos", "16", "--turns", "1"],
     "label": ["--rows", "1000", "--official_rows", "200", "--turns", "1"],

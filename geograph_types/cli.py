@@ -7,15 +7,14 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from tqdm import tqdm
-
+from geograph_types import TRACEBACK_VARIABLE
 from geograph_types.files import ROOT, is_full
 from geograph_types.stopping import PATIENCE, Stopped, leave, say_stopped, stoppable
 
-# Set it to see the traceback behind an error's one line.
-TRACEBACK_VARIABLE = "GEOGRAPH_TRACEBACK"
+if TYPE_CHECKING:  # its import takes longer than all else here, and whoever asks for --help sees no bar
+    from tqdm import tqdm
 
 # Characters of one word of a message, and of the whole: libraries quote their input whole, a vector in base64 too.
 LONGEST_WORD, LONGEST_MESSAGE = 300, 1500
@@ -154,14 +153,21 @@ def _cut(text: str, longest: int) -> str:
     return f"{text[: longest * 2 // 3]}… ({len(text):,} characters) …{text[-(longest // 6) :]}"
 
 
-def progress(iterable=None, *, total: int | None = None, unit: str = "row", description: str | None = None) -> tqdm:
-    """A bar on stderr with the rate and what remains; nothing where stderr is not a terminal."""
+def progress(
+    iterable=None, *, total: int | None = None, unit: str = "row", description: str | None = None, shown: bool = True
+) -> "tqdm":
+    """A bar on stderr with the rate and what remains; nothing where stderr is not a terminal, or not `shown`."""
+    from tqdm import tqdm
+
+    disable = None if shown else True
     return tqdm(
-        iterable, total=total, unit=f" {unit}", desc=description, unit_scale=True, disable=None, dynamic_ncols=True
+        iterable, total=total, unit=f" {unit}", desc=description, unit_scale=True, disable=disable, dynamic_ncols=True
     )
 
 
 def say(message: str) -> None:
     """A line for the person at the terminal: stderr, clear of any bar. That it cannot be written stops no work."""
+    from tqdm import tqdm
+
     with suppress(OSError):
         tqdm.write(one_line(message), file=sys.stderr)

@@ -71,9 +71,11 @@ def whole_file(path: str | Path, mode: str = "w") -> Iterator[IO]:
 @contextlib.contextmanager
 def _open_whole(path: Path, mode: str) -> Iterator[IO]:
     descriptor, temporary = _locked_temporary(path)
-    _temporaries.add(temporary)
     try:
-        with open(descriptor, mode, encoding=None if "b" in mode else "utf-8") as file:
+        with (
+            temporary_while_it_lasts(temporary),
+            open(descriptor, mode, encoding=None if "b" in mode else "utf-8") as file,
+        ):
             yield file
             file.flush()
             if fcntl is not None:  # still locked, so that nobody takes it for a stale one
@@ -83,8 +85,6 @@ def _open_whole(path: Path, mode: str) -> Iterator[IO]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    finally:
-        _temporaries.discard(temporary)
 
 
 def _publish(temporary: Path, path: Path) -> None:
@@ -119,11 +119,22 @@ def remove_stale(path: Path) -> None:
             file.unlink()
 
 
+@contextlib.contextmanager
+def temporary_while_it_lasts(path: Path) -> Iterator[None]:
+    """Until the block ends, a file or folder goes with the process, should that be ended at once."""
+    _temporaries.add(path)
+    try:
+        yield
+    finally:
+        _temporaries.discard(path)
+
+
 def remove_temporaries() -> None:
     """Removes what is being written now: for a process that is about to end at once."""
-    for file in list(_temporaries):
+    for path in list(_temporaries):
         with contextlib.suppress(OSError):
-            file.unlink()
+            path.unlink()
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def ordinary_mode() -> int:
@@ -158,7 +169,10 @@ def temporary_folder(purpose: str) -> Iterator[Path]:
         pid = path.name.removeprefix(own).split("-")[0]
         if pid.isdigit() and not is_alive(int(pid)):
             shutil.rmtree(path, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=f"{own}{os.getpid()}-") as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix=f"{own}{os.getpid()}-") as folder,
+        temporary_while_it_lasts(Path(folder)),
+    ):
         yield Path(folder)
 
 

@@ -5,6 +5,7 @@
 
 import argparse
 import dataclasses
+import textwrap
 import types
 import typing
 from collections.abc import Sequence
@@ -12,6 +13,19 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 TRUE, FALSE = ("yes", "true", "t", "y", "1"), ("no", "false", "f", "n", "0")
+
+
+class Help(argparse.HelpFormatter):
+    """`--help`: paragraphs are filled, indented lines are kept, a default is told where there is one."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        paragraphs = textwrap.dedent(text).strip().split("\n\n")
+        return "\n\n".join(p if p.startswith(" ") else textwrap.fill(p, width) for p in paragraphs)
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        silent = action.default is None or action.default is False or action.default in ([], argparse.SUPPRESS)
+        silent = silent or action.nargs == 0 or "default:" in (action.help or "")
+        return action.help if silent else f"{action.help} (default: %(default)s)"
 
 
 class FlagParser(argparse.ArgumentParser):
@@ -29,9 +43,9 @@ def parser_of(classes: Sequence[type], description: str) -> tuple[argparse.Argum
         class HfFlagParser(FlagParser, HfArgumentParser):
             pass
 
-        parser = HfFlagParser(tuple(classes), description=description)
+        parser = HfFlagParser(tuple(classes), description=description, formatter_class=Help)
         return parser, lambda args: parser.parse_args_into_dataclasses(args, look_for_args_file=False)
-    parser = FlagParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = FlagParser(description=description, formatter_class=Help)
     for one in classes:
         hints = typing.get_type_hints(one)
         for field in dataclasses.fields(one):
@@ -76,7 +90,7 @@ def _add(parser: argparse.ArgumentParser, field: dataclasses.Field, hint: Any) -
     parser.add_argument(*names, required=required, **options)
     if field.default is True:
         names = dict.fromkeys([f"--no_{field.name}", f"--no-{field.name.replace('_', '-')}"])
-        parser.add_argument(*names, dest=field.name, action="store_false", help=options.get("help"))
+        parser.add_argument(*names, dest=field.name, action="store_false", help=f"turns --{field.name} off")
 
 
 def _plain(hint: Any) -> Any:

@@ -11,10 +11,10 @@ BATCH = 8192
 
 
 def logits_of(model, embedding: np.ndarray, bucket: np.ndarray, batch_size: int = BATCH) -> np.ndarray:
-    """Logits, float32 [N, C], batch by batch on the model's own device.
+    """Logits, float32 [N, C], batch by batch on the model's own device; [N, K, C] for K buckets a row.
 
     Args:
-        embedding: float32 [N, D], not normalised. bucket: int [N], the standard 0 to 22.
+        embedding: float32 [N, D], not normalised. bucket: int [N] or [N, K], the standard 0 to 22.
     """
     import torch
 
@@ -27,26 +27,12 @@ def logits_of(model, embedding: np.ndarray, bucket: np.ndarray, batch_size: int 
             distance = torch.from_numpy(bucket[part]).to(model.device)
             parts.append(model(embedding=vectors, distance=distance).logits.float().cpu())
     if not parts:
-        return np.zeros((0, len(model.config.classes)), np.float32)
+        return np.zeros((*bucket.shape, len(model.config.classes)), np.float32)
     return torch.cat(parts).numpy()
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Torch works with one thread meanwhile. For some hundred rows at a time beside other work: a second thread gains
-    little, and then waits for the next rows by keeping its core busy."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def probabilities_of(model, embedding: np.ndarray, bucket: np.ndarray, batch_size: int = BATCH) -> np.ndarray:
-    """As `logits_of`, but probabilities, float32 [N, C]."""
+    """As `logits_of`, but probabilities."""
     return sigmoid(logits_of(model, embedding, bucket, batch_size))
 
 
@@ -58,14 +44,26 @@ def sigmoid(logits: np.ndarray) -> np.ndarray:
 
 
 @contextmanager
-def all_but_one_core() -> Iterator[None]:
-    """Torch leaves a core meanwhile to a thread that reads: with two, its second thread would wait for the next rows
-    by keeping busy the core that reads them."""
+def torch_threads(number: int) -> Iterator[None]:
+    """Torch works with so many threads meanwhile, one at least.
+
+    One is best for some hundred rows at a time beside other work: more gain little, and then wait for the next rows
+    by keeping their cores busy.
+    """
     import torch
 
     before = torch.get_num_threads()
-    torch.set_num_threads(max(1, before - 1))
+    torch.set_num_threads(max(1, number))
     try:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def all_but_one_core() -> Iterator[None]:
+    """Torch leaves a core meanwhile to a thread that reads."""
+    import torch
+
+    with torch_threads(torch.get_num_threads() - 1):
+        yield

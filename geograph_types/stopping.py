@@ -6,7 +6,6 @@ Where that thread cannot hear (a long call into a library, a read that never ret
 
 import atexit
 import contextlib
-import multiprocessing
 import os
 import signal
 import sys
@@ -15,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from geograph_types.files import remove_temporaries
 
@@ -73,6 +72,7 @@ def stoppable(patience: float = PATIENCE) -> Iterator[None]:
     global _listening
     heard = [number for number in STATUS if signal.getsignal(number) not in (signal.SIG_IGN, None)]
     before = {number: signal.signal(number, _raise) for number in heard}
+    unraisable, sys.unraisablehook = sys.unraisablehook, _hear_again
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     _listening = True
@@ -82,6 +82,7 @@ def stoppable(patience: float = PATIENCE) -> Iterator[None]:
         yield
     finally:
         _listening = False
+        sys.unraisablehook = unraisable
         signal.set_wakeup_fd(waking)
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -92,6 +93,16 @@ def _raise(number: int, frame: FrameType | None) -> None:
     for other in STATUS:  # once is enough: a second one would cut into the cleaning up
         signal.signal(other, signal.SIG_IGN)
     raise Stopped(STATUS[signal.Signals(number)])
+
+
+def _hear_again(lost: Any) -> None:
+    """Where a signal came while Python was in a `__del__`, its exception is lost there: it is raised once more."""
+    if not isinstance(lost.exc_value, Stopped):
+        sys.__unraisablehook__(lost)
+        return
+    number = lost.exc_value.status - 128
+    signal.signal(number, _raise)
+    threading.Timer(0.01, os.kill, (os.getpid(), number)).start()
 
 
 def _watch(reading: int, patience: float) -> None:
@@ -106,21 +117,25 @@ def end(status: int, sentence: bool = False) -> NoReturn:
     """Ends the program now, whatever its threads wait for, and its worker processes; removes its temporary files."""
     if sentence:
         say_stopped(status)
-    for process in multiprocessing.active_children():
-        process.kill()
+    _kill_workers()
     remove_temporaries()
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
     os._exit(status)
 
 
+def _kill_workers() -> None:
+    if multiprocessing := sys.modules.get("multiprocessing"):  # whoever has workers has imported it
+        for process in multiprocessing.active_children():
+            process.kill()
+
+
 def leave(status: int) -> NoReturn:
-    """Exits; where a thread still waits for what may never come, without waiting for it."""
+    """Exits; who was stopped, or has a thread that waits for what may never come, without waiting for anything."""
     others = [t for t in threading.enumerate() if not t.daemon and t is not threading.main_thread()]
-    if others:
+    if others or status in WORDS:  # taking large libraries down may take a second
         with contextlib.suppress(Exception):
-            for process in multiprocessing.active_children():
-                process.kill()
+            _kill_workers()
             atexit._run_exitfuncs()  # what Python itself calls first: folders of `tempfile`, logs
         end(status)
     sys.exit(status)

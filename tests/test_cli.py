@@ -60,6 +60,7 @@ def test_a_programming_error_is_one_line_that_says_where(root):
 WAYS_TO_WAIT = {
     "python": "time.sleep(60)",
     "a library that does not hear": "hashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)",
+    "what swallows exceptions": "type('', (), {'__del__': lambda self: time.sleep(60)})(); time.sleep(60)",
     "a pipe that is never written": "for _ in ahead(sys.stdin.buffer): pass",
 }
 

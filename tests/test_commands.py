@@ -21,6 +21,8 @@ def test_help_is_shown_and_loads_no_heavy_library(command):
     done = subprocess.run([sys.executable, "-c", code, ROOT / f"{command}.py"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "--" in done.stdout and done.stdout.startswith("usage")
+    assert f"\n    python {command}.py " in done.stdout, "an example on a line of its own, as in the module"
+    assert "(default: None)" not in done.stdout
 
 
 @pytest.mark.parametrize("command", COMMANDS)

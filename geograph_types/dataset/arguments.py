@@ -24,6 +24,14 @@ class PrepareArguments:
     vision_model: str | None = field(
         default=None, metadata={"help": "CLIP tower for a CSV of photos: a Hub id or a folder"}
     )
+    engine: str = field(
+        default="local",
+        metadata={
+            "help": "local, or ray: many machines read a source file each; the same dataset, bit for bit",
+            "choices": ["local", "ray"],
+        },
+    )
+    ray_address: str | None = field(default=None, metadata={"help": "of a cluster, such as auto; default: none"})
     push_to_hub: str | None = field(default=None, metadata={"help": "then publish it as USER/geograph-types"})
 
     def __post_init__(self):
@@ -33,6 +41,10 @@ class PrepareArguments:
             raise ValueError(f"--max_rejected is a share between 0 and 1, got {self.max_rejected}")
         if self.embedding_dim is not None and not 1 <= self.embedding_dim <= 100_000:
             raise ValueError(f"--embedding_dim must lie between 1 and 100000, got {self.embedding_dim}")
+        if self.engine == "ray" and "-" in self.source:
+            raise ValueError("--engine ray: other processes cannot read this one's standard input; name a file")
+        if self.ray_address and self.engine != "ray":
+            raise ValueError("--ray_address goes with --engine ray")
         if self.push_to_hub and "/" in self.push_to_hub:
             from geograph_types.hub.publishing import check_repo_id
 

@@ -2,9 +2,11 @@
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +20,6 @@ from geograph_types.rows.fields import SourceRows
 from geograph_types.rows.parquet import ParquetReader
 from geograph_types.rows.sources import PARQUET, PHOTOS, Source, open_source, public_name
 from geograph_types.rows.splits import split_of_ids
-from geograph_types.rows.workers import ParserPool
 from row_geograph import NORMALISED_BELOW, norms_of
 
 
@@ -63,8 +64,12 @@ class Remembered:
         return Contents(tags, split, chosen, np.concatenate(self._norms))
 
 
-def build(args: PrepareArguments, folder: Path, pool: ParserPool, parts: list[Source] | None = None) -> Built:
-    """Reads all sources into `folder`; `parts`: what `open_sources` found, where that was asked already.
+def build(args: PrepareArguments, folder: Path, pool: Any, parts: list[Source] | None = None) -> Built:
+    """Reads all sources into `folder`.
+
+    Args:
+        pool: a `ParserPool`, or with `--engine ray` a `RayPool`. parts: what `open_sources` found, where that was
+            asked already.
 
     Raises:
         CommandError: a source that cannot be read or has no good row, too many bad rows, normalised vectors.
@@ -132,13 +137,31 @@ def width_of(args: PrepareArguments, parts: list[Source]) -> int | None:
     return args.embedding_dim
 
 
-def blocks_of(args: PrepareArguments, pool: ParserPool, parts: list[Source]) -> Iterator[tuple[str, SourceRows]]:
-    """All sources' checked rows, block by block, in order."""
+def blocks_of(args: PrepareArguments, pool: Any, parts: list[Source]) -> Iterator[tuple[str, SourceRows]]:
+    """All sources' checked rows, block by block, in order: read here, or in the same way by Ray's workers."""
+    read = part_reader(args, pool) if args.engine == "local" else pool.blocks
     for part in parts:
+        yield from ((part.name, block) for block in read(part))
+
+
+def part_reader(args: PrepareArguments, pool: Any) -> Callable[[Source], Iterator[SourceRows]]:
+    """What reads one source's checked rows, block by block; the tower is loaded at the first table of photos.
+
+    Args:
+        pool: `parse` and `embedding_dim`, as a ParserPool has them.
+    """
+
+    @cache
+    def load() -> Any:
+        from geograph_types.rows.photo_rows import load_encoder
+
+        return load_encoder(args.vision_model)
+
+    def read(part: Source) -> Iterator[SourceRows]:
         if part.kind == PHOTOS:
             from geograph_types.rows.photo_rows import photo_blocks
 
-            blocks = photo_blocks(part, part.name, args.vision_model, args.embedding_dim)
-        else:
-            blocks = part.rows(pool.parse, pool.embedding_dim)
-        yield from ((part.name, block) for block in blocks)
+            return photo_blocks(part, part.name, load, args.embedding_dim)
+        return part.rows(pool.parse, pool.embedding_dim)
+
+    return read

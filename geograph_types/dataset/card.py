@@ -168,9 +168,9 @@ def _draw(path: Path, tags: np.ndarray, split: np.ndarray) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 3.6), layout="constrained")
+    figure = Figure(figsize=(8, 3.6))
     FigureCanvasAgg(figure)
-    axes = figure.subplots()
+    axes = figure.add_axes((0.14, 0.14, 0.84, 0.78))  # to seek the best place takes longer than to draw
     order = np.argsort(-tags.sum(axis=0))
     height = 0.8 / len(SPLITS)
     for i, (name, colour) in enumerate(zip(SPLITS, (BLUE, ORANGE, GREEN), strict=True)):

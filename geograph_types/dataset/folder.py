@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from geograph_types.cli import CommandError
-from geograph_types.files import full_disk_named, is_alive, sha256_of, write_json
+from geograph_types.files import full_disk_named, is_alive, sha256_of, temporary_while_it_lasts, write_json
 
 MARK = ".geograph-types.json"
 # Files up to this size may hold what a person wrote into them: their content counts, not their size alone.
@@ -37,7 +37,7 @@ def folder_in_place(final: Path, sources: Iterable[str] = ()) -> Iterator[Path]:
     building = final.with_name(f".{final.name}.building-{os.getpid()}")
     building.mkdir()
     try:
-        with full_disk_named(final):
+        with full_disk_named(final), temporary_while_it_lasts(building):
             yield building
             write_mark(building)
         try:
@@ -72,8 +72,8 @@ def check_output(final: Path, sources: Iterable[str] = ()) -> None:
     written = read_mark(final)
     if written is None:
         raise CommandError(
-            f"{final}: exists, and prepare_dataset.py did not make it ({MARK} is not in it); name another "
-            "--output_dir or remove it"
+            f"{final}: exists without the mark of what prepare_dataset.py made ({MARK}; version 1.0.0 left none); "
+            "name another --output_dir or remove it"
         )
     for path in files_in(final):
         name = path.relative_to(final).as_posix()

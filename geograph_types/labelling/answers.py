@@ -8,7 +8,7 @@ import numpy as np
 import orjson
 import pybase64
 
-from geograph_types.inference import logits_of, one_thread
+from geograph_types.inference import logits_of, torch_threads
 from grid_geograph import bucket_of
 from names_geograph import UNKNOWN_BUCKET
 from row_geograph import DISTANCES, MAX_ID, parse_embedding, parse_id
@@ -133,7 +133,7 @@ def scores_of(model, handed: Handed, score: str = "probability") -> np.ndarray:
     """
     import torch
 
-    with one_thread():
+    with torch_threads(1):
         logits = torch.from_numpy(logits_of(model, handed.embedding, handed.bucket))
     if score == "decision":
         thresholds = torch.tensor(model.config.thresholds, dtype=torch.float32)

@@ -22,6 +22,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -168,10 +169,18 @@ class Journal:
 
     def note(self, *steps: "New | Change | Logged") -> list[int]:
         """Notes what happened, all of it or nothing; on the disk when this returns. Gives the numbers of new lists."""
-        with self._lock, self._base:
-            self._base.execute("BEGIN IMMEDIATE")
+        with self._writing():
             numbers = [step.note(self._base) for step in steps]
         return [number for number in numbers if number is not None]
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            with self._lock, self._base:
+                self._base.execute("BEGIN IMMEDIATE")
+                yield
+        except sqlite3.Error as error:
+            raise CommandError(f"{self.path}: {error} (is the disk full?)") from error
 
     def known(self, image_ids: list[int], asked_at: float) -> set[int]:
         """Those of the photos that must not be answered (again): on their way, kept, taken, or doubtful and not
@@ -226,8 +235,7 @@ class Journal:
 
     def replace(self, number: int, body: bytes) -> None:
         """Other contents for a list, which is to be posted then."""
-        with self._lock, self._base:
-            self._base.execute("BEGIN IMMEDIATE")
+        with self._writing():
             self._base.execute("UPDATE bodies SET body = ? WHERE number = ?", (body, number))
             self._base.execute("UPDATE lists SET state = ? WHERE number = ?", (READY, number))
 

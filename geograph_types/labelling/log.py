@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from geograph_types.files import full_disk_named
 from geograph_types.labelling.journal import EMBEDDINGS, READY, PostedList
 
 LABEL = re.compile(rb'"label":"([^"]*)"')
@@ -18,8 +19,10 @@ class Log:
 
     def __init__(self, path: Path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("a+b")
-        self._remove_torn_line()
+        self._path = path
+        self._file = path.open("a+b", buffering=0)
+        if path.is_file():
+            self._remove_torn_line()
 
     def _remove_torn_line(self) -> None:
         end = self._file.seek(0, 2)
@@ -48,8 +51,10 @@ class Log:
 
     def write(self, posted: PostedList, submitted: bool = True) -> None:
         """One line; vectors are left out, as nobody reads them."""
-        self._file.write(orjson.dumps(line_of(posted, submitted)) + b"\n")
-        self._file.flush()
+        line = memoryview(orjson.dumps(line_of(posted, submitted)) + b"\n")
+        with full_disk_named(self._path):
+            while line:
+                line = line[self._file.write(line) :]
 
     def close(self) -> None:
         self._file.close()

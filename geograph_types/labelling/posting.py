@@ -1,13 +1,12 @@
 """Lists on their way to the service: journal, post, log, one after another in a thread of their own."""
 
-import sqlite3
 import threading
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from geograph_types.cli import CommandError, say
+from geograph_types.cli import say
 from geograph_types.labelling.journal import (
     DOUBTFUL,
     READY,
@@ -140,8 +139,6 @@ class Posting:
                 line = list(self._line)
             try:
                 gone = len(line) if self.error else self._step(line)
-            except sqlite3.Error as error:
-                self.error, gone = CommandError(f"{self.journal.path}: {error} (is the disk full?)"), len(line)
             except BaseException as error:  # raised where the lists come from
                 self.error, gone = error, len(line)
             with self._turn:
@@ -158,7 +155,12 @@ class Posting:
         job = waiting[0] if waiting and not self.gave_up else None
         self._note(last, waiting, job)
         if last is not None:
-            self.log.write(last.posted())
+            try:
+                self.log.write(last.posted())
+            except OSError:
+                if job is not None:  # it does not leave after all
+                    self.journal.note(Change(job.number, READY))
+                raise
             self._logged.append(Logged(last.number))
         if job is None:
             self._note(None, [], None)

@@ -9,14 +9,16 @@ import threading
 import time
 import urllib.request
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 import orjson
 import urllib3
 
 from geograph_types.cli import CommandError, say
+from row_geograph import shown
 
 # Seconds: between two tries where the service named no other time (the official script's), and at most.
 FIRST_WAIT, LONGEST_WAIT = 2.0, 300.0
@@ -27,8 +29,11 @@ POST_TRIES = 3
 REUSED_WITHIN = 1.0
 # Before the service has answered at all, so often: an address that is wrong should not be tried for ever.
 START_TRIES = 3
+# What a service may ask for by `sleep`: then it is asked again.
+LONGEST_PACE = 24 * 3600.0
 # Bytes of an answer: 500 rows have 1.4 MB.
 LONGEST_ANSWER = 256 << 20
+ADDRESS = ("http://", "https://")
 SHOWN = 300  # characters of the service's words
 
 # What asking again cannot change.
@@ -79,6 +84,22 @@ class ServiceError(Exception):
         self.hopeless, self.wait = hopeless, wait
 
 
+def check_address(url: str) -> None:
+    """Refuses what is no address; the message does not repeat it, as there may be a password in it.
+
+    Raises:
+        ValueError: not an http or https address.
+    """
+    try:
+        found = urllib3.util.parse_url(url)
+        good = found.scheme in ("http", "https") and bool(found.host) and urlsplit(url).port != 0
+        good = good and found.fragment is None  # what is asked for would stand behind the # and never leave
+    except (ValueError, urllib3.exceptions.LocationValueError):
+        good = False
+    if not good:
+        raise ValueError("--url must be an http or https address, such as https://HOST/labeler.json.php?model=types")
+
+
 def host_of(url: str) -> str:
     """An address for messages: without what stands behind `?`, which may be a key, and without a password."""
     parts = urlsplit(url)
@@ -87,8 +108,9 @@ def host_of(url: str) -> str:
 
 
 def fingerprint(url: str) -> str:
-    """Tells addresses apart without keeping them."""
-    return hashlib.sha256(url.encode()).hexdigest()
+    """Tells addresses apart without keeping them; a new password makes no other service."""
+    parts = urlsplit(url)
+    return hashlib.sha256(parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().encode()).hexdigest()
 
 
 @dataclass
@@ -133,13 +155,15 @@ class Service:
                 continue
             self._answered = True
             self._next_time = time.monotonic() + (self.pace or 0)
+            if (self.pace or 0) > LONGEST_WAIT:
+                say(f"{self.name}: it wants to be asked again in {self.pace / 60:,.0f} minutes")
             return batch
         return None
 
     def wait_after(self, tries: int, asked: float | None = None) -> float:
-        """Seconds to wait after so many failed tries: twice as long each time, at most five minutes."""
+        """Seconds to wait after so many failed tries: twice as long each time, at most five minutes; or as `asked`."""
         base = max(SHORTEST_WAIT if self.pace == 0 else self.pace or FIRST_WAIT, 0.05)
-        return min(max(base * 2 ** (tries - 1), asked or 0), LONGEST_WAIT)
+        return max(min(base * 2 ** min(tries - 1, 30), LONGEST_WAIT), asked or 0)
 
     def pause(self, seconds: float) -> None:
         """Nothing is asked for so long."""
@@ -176,12 +200,11 @@ class Service:
             raise ServiceError(f"its rows are a {type(rows).__name__}, expected a list")
         rest = {key: value for key, value in answer.items() if key not in ("rows", "sleep", "prefix")}
         message = "" if rows or not rest else orjson.dumps(rest).decode()[:SHOWN]
-        prefix = answer.get("prefix")
-        return Batch(rows, prefix if isinstance(prefix, str) else "", asked_at, message)
+        return Batch(rows, _prefix(answer.get("prefix"), rows), asked_at, message)
 
     def post(self, body: bytes) -> Answer:
         """Posts one list, once."""
-        headers = {"Content-Type": "application/json"}
+        headers = self._poster.headers | {"Content-Type": "application/json"}
         if time.monotonic() - self._posted_at > REUSED_WITHIN:
             self._poster.clear()
         try:
@@ -197,6 +220,8 @@ class Service:
         text = " ".join(response.data.decode(errors="replace").split())[:SHOWN]
         if 200 <= response.status < 300:
             return Answer(Outcome.TAKEN, response.status, text)
+        if 300 <= response.status < 400:  # a list is not posted to where nobody said
+            text = f"it sends on to {host_of(urljoin(self.url, response.headers.get('Location', '')))}"[:SHOWN]
         lost = response.status in LOST_BEHIND_GATEWAY
         return Answer(Outcome.DOUBTFUL if lost else Outcome.REFUSED, response.status, text, _retry_after(response))
 
@@ -209,10 +234,21 @@ def _pool(url: str, timeout: float, connections: int) -> urllib3.PoolManager:
         "timeout": urllib3.Timeout(connect=min(timeout, 10.0), read=timeout),
         "headers": {"User-Agent": "geograph-types label.py", "Accept-Encoding": "gzip"},
     }
+    if login := _login(url):
+        options["headers"] |= urllib3.util.make_headers(basic_auth=login)
     proxy = urllib.request.getproxies().get(parts.scheme)
     if proxy and not urllib.request.proxy_bypass(parts.hostname or ""):
-        return urllib3.ProxyManager(proxy, **options)
+        proxy = proxy if "://" in proxy else f"http://{proxy}"
+        login = _login(proxy)
+        headers = urllib3.util.make_headers(proxy_basic_auth=login) if login else None
+        return urllib3.ProxyManager(proxy, proxy_headers=headers, **options)
     return urllib3.PoolManager(**options)
+
+
+def _login(url: str) -> str | None:
+    """NAME:PASSWORD of an address that holds them."""
+    parts = urlsplit(url)
+    return None if parts.username is None else f"{unquote(parts.username)}:{unquote(parts.password or '')}"
 
 
 def redirects() -> urllib3.Retry:
@@ -232,17 +268,32 @@ def read_at_most(response: urllib3.BaseHTTPResponse, limit: int) -> bytes | None
     return data
 
 
+def _prefix(prefix: Any, rows: list[Any]) -> str:
+    """What stands before the paths of photos. Raises ServiceError where they are no addresses by it."""
+    text = prefix if isinstance(prefix, str) else ""
+    for row in rows if not text.lower().startswith(ADDRESS) else ():
+        path = row.get("fullpath") if isinstance(row, dict) and not row.get("embeddings") else None
+        if isinstance(path, str) and path and not f"{text}{path}".lower().startswith(ADDRESS):
+            raise ServiceError(f"its prefix is {shown(prefix)}, expected the address of the photos' folder")
+    return text
+
+
 def _seconds(value: Any, other: float | None) -> float | None:
     """`sleep` as the service gives it, a number or its digits; what is neither changes nothing."""
     try:
         seconds = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return other
-    return seconds if math.isfinite(seconds) and seconds >= 0 else other
+    return min(seconds, LONGEST_PACE) if seconds >= 0 else other
 
 
 def _retry_after(response: urllib3.BaseHTTPResponse) -> float | None:
-    return _seconds(response.headers.get("Retry-After"), None)
+    """Seconds, from a number of them or from a date."""
+    value = response.headers.get("Retry-After")
+    try:
+        return _seconds(value, None) or _seconds(parsedate_to_datetime(value).timestamp() - time.time(), 0.0)
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def _quoted(data: bytes) -> str:
@@ -254,6 +305,8 @@ def _reason(error: Exception) -> str:
     """One line in words; urllib3's own names the pool's object."""
     if isinstance(error, urllib3.exceptions.MaxRetryError) and error.reason is not None:
         return _reason(error.reason)
+    if isinstance(error, urllib3.exceptions.LocationValueError):
+        return "it sent on to what is no address"
     if isinstance(error, urllib3.exceptions.NameResolutionError):
         return "its name is not known"
     if isinstance(error, urllib3.exceptions.NewConnectionError):

@@ -5,7 +5,6 @@ another. Each is written under its own name when it is whole, so a run that was 
 """
 
 import json
-import logging
 import os
 import shutil
 import tempfile
@@ -14,17 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from geograph_types.cli import CommandError, progress, say
-from geograph_types.files import ROOT, temporary_folder
+from geograph_types.files import temporary_folder
 from geograph_types.prediction.inputs import Input
 from geograph_types.prediction.parts import Options
 from geograph_types.prediction.units import Unit, divide
+from geograph_types.ray_jobs import deal
 
 MANIFEST = "manifest.json"
 # The model's files lie in the output while a run lasts: machines that are started anew find them where all can read.
 MODEL = ".model"
 ROW_GROUP = 65536
-# What travels to the machines of a cluster: the project as it is here.
-CODE = ("*_geograph.py", "config.json", "requirements.txt", "model_card.md", "dataset_card.md")
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ def send_model(model: Any, output: str) -> None:
 
 
 class Answerer:
-    """An actor: loads the model once, then answers unit after unit."""
+    """A worker: loads the model once, then answers unit after unit."""
 
     def __init__(self, settings: Settings):
         import torch
@@ -86,8 +84,8 @@ class Answerer:
         if settings.tower is not None:
             self.predictor.tower = load_tower(model, **settings.tower)
 
-    def __call__(self, row: dict[str, Any]) -> dict[str, int]:
-        unit = self.settings.units[row["number"]]
+    def __call__(self, number: int) -> dict[str, int]:
+        unit = self.settings.units[number]
         rows = errors = 0
         with PartWriter(self.settings, unit) as write:
             for block in unit.blocks(self.settings.size, self.settings.options):
@@ -175,7 +173,7 @@ def answer_with_ray(
         send_model(model, settings.output)
         with progress(total=sum(unit.rows for unit in units), unit="row") as bar:
             bar.update(sum(found["rows"] for found in done.values()))
-            for found in _dealt(waiting, settings, ray_address):
+            for found in deal([unit.number for unit in waiting], Answerer, settings, ray_address):
                 counts[found["number"]] = {"rows": found["rows"], "errors": found["errors"]}
                 bar.update(found["rows"])
                 note(settings.output, identity, counts, len(units))
@@ -190,77 +188,6 @@ def answer_with_ray(
     if system.exists(f"{folder}/{MODEL}"):
         system.rm(f"{folder}/{MODEL}", recursive=True)
     return sum(c["rows"] for c in counts.values()), sum(c["errors"] for c in counts.values())
-
-
-def _dealt(units: list[Unit], settings: Settings, ray_address: str | None):
-    """Each unit's counts, as they come."""
-    ray = start(ray_address)
-    cpus, gpus = (int(ray.cluster_resources().get(name, 0)) for name in ("CPU", "GPU"))
-    # Reading needs a CPU that no actor holds, or Ray waits for ever.
-    workers = max(1, min(gpus or cpus - 1, len(units)))
-    try:
-        # An actor that died is started again, and its unit dealt anew: Ray Data's own default.
-        numbers = [{"number": unit.number} for unit in units]
-        rows = ray.data.from_items(numbers, override_num_blocks=len(units)).map(
-            Answerer,
-            fn_constructor_args=(settings,),
-            compute=ray.data.ActorPoolStrategy(size=workers),
-            num_cpus=0 if gpus else 1,
-            num_gpus=1 if gpus else 0,
-        )
-        yield from rows.iter_rows()
-    except ray.exceptions.RayError as error:
-        raise CommandError(reason_of(error)) from None
-    finally:
-        ray.shutdown()
-
-
-def reason_of(error: Exception) -> str:
-    """What went wrong in a worker, as one line."""
-    cause = getattr(error, "cause", None) or error.__cause__ or error
-    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
-    return lines[-1] if lines else type(cause).__name__
-
-
-def start(ray_address: str | None) -> Any:
-    """Ray, on the cluster at an address or on this machine alone; quiet.
-
-    Raises:
-        CommandError: Ray is not installed, or no cluster answers.
-    """
-    try:
-        import ray
-        import ray.data
-    except ImportError:
-        raise CommandError("--engine ray needs Ray: pip install 'ray[data]'") from None
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error", "configure_logging": True}
-    if ray_address:
-        options |= {"address": ray_address, "runtime_env": {"working_dir": str(staged_code())}}
-    else:
-        options |= {"num_cpus": (os.cpu_count() or 1) + 1, "include_dashboard": False}
-        options["runtime_env"] = {"env_vars": {"PYTHONPATH": str(ROOT)}}
-    try:
-        ray.init(**options)
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        where = f"--ray_address {ray_address}" if ray_address else "Ray on this machine"
-        raise CommandError(f"{where}: {str(error).splitlines()[0]}") from None
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    return ray
-
-
-def staged_code() -> Path:
-    """A folder with the project's code alone, for the machines of a cluster."""
-    folder = Path(tempfile.mkdtemp(prefix="geograph-code-"))
-    for pattern in CODE:
-        for path in ROOT.glob(pattern):
-            shutil.copyfile(path, folder / path.name)
-    ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "geograph_types", folder / "geograph_types", ignore=ignored)
-    return folder
 
 
 def begin(output: str, identity: dict[str, Any], units: tuple[Unit, ...]) -> dict[int, dict[str, int]]:

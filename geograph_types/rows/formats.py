@@ -69,7 +69,7 @@ def what_else(head: bytes) -> str | None:
     if start[:2] == b"bm" and head[6:10] == bytes(4):
         return "a picture (BMP)"
     if head[:2] not in (b"\xff\xfe", b"\xfe\xff") and b"\0" in head[:4096]:
-        return "binary data of an unknown kind"
+        return "binary data that is neither Parquet nor a known compression; is it whole?"
     return None
 
 

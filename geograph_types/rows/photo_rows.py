@@ -1,7 +1,7 @@
 """A CSV of photos → dataset rows, their embeddings made on the way."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +16,33 @@ from row_geograph import DISTANCE_CODES, DISTANCES
 PHOTOS_A_BLOCK = 256
 
 
+def load_encoder(vision_model: str | None) -> Any:
+    """The CLIP tower, a Hub id or a folder; by default the one that official vectors come from.
+
+    Raises:
+        CommandError: no tower.
+    """
+    from encoder_geograph import GeographEncoder
+
+    with naming_flag("--vision_model DIR"):
+        return GeographEncoder.for_config(None, vision_model)
+
+
 def photo_blocks(
-    path: Path | Source, source: str, vision_model: str | None, embedding_dim: int | None = None
+    path: Path | Source, source: str, load: Callable[[], Any], embedding_dim: int | None = None
 ) -> Iterator[SourceRows]:
     """A CSV with `path`, `gridimage_id`, `types`, and `distance` or places → checked rows, in its order.
 
     `weight`, `split` and `title` may be there too. The rest of a line is checked before its photo is opened.
 
     Args:
-        vision_model: the CLIP tower, a Hub id or a folder; by default the one that official vectors come from.
+        load: gives the GeographEncoder; called when the first line is known to be one of photos.
         embedding_dim: the width that its vectors must have; by default whatever the tower gives.
 
     Raises:
         CommandError: no such file, an empty one, or without those columns; no tower.
     """
-    from encoder_geograph import GeographEncoder
-
-    records, encoder, waiting = iterate_photos(path), None, deque()
+    records, waiting = iterate_photos(path), deque()
 
     def files() -> Iterator[Any]:
         """The photos of the good lines; what became of each line waits for its photo's vector."""
@@ -48,8 +58,7 @@ def photo_blocks(
     if missing := [name for name in ("gridimage_id", "types") if first.row and name not in first.row]:
         raise CommandError(f"{source}: no column {missing[0]!r} in its first line")
     records = _chain(first, records)
-    with naming_flag("--vision_model DIR"):
-        encoder = GeographEncoder.for_config(None, vision_model)
+    encoder = load()
     dim = encoder.embedding_dim
     if dim != (embedding_dim or dim):
         raise CommandError(

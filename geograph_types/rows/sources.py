@@ -59,12 +59,12 @@ def open_source(source: str, photo_folders: bool = True) -> list[Source]:
         from geograph_types.rows.synthetic import parse_spec
 
         parse_spec(source)
-        return [Source(source, JSON)]
+        return [Source(source, JSON, origin=source)]
     if source in STDIN:
         return [_of_stream("standard input", unpacked("standard input", _buffered(sys.stdin.buffer)))]
     if is_url(source):
         found = _of_file(public_name(source), download(source))
-        found.version = kept_version(source)
+        found.version, found.origin = kept_version(source), source
         return [found]
     if path.is_dir():
         return _of_folder(source, path, photo_folders)
@@ -90,13 +90,16 @@ def _of_file(name: str, path: Path) -> Source:
         return _of_stream(name, unpacked(name, open_file(name, path)))
     with open_file(name, path) as raw:
         if raw.peek(4)[:4] == formats.PARQUET_MAGIC:
-            return _of_parquet(name, path)
-        file = unpacked(name, raw)
-        head = _head(name, file)
-        if head[:4] == formats.PARQUET_MAGIC:
-            return _of_packed_parquet(name, head, file)
-    found = _of_text(name, head)
-    found.path = path
+            found = _of_parquet(name, path)
+        else:
+            file = unpacked(name, raw)
+            head = _head(name, file)
+            if head[:4] == formats.PARQUET_MAGIC:
+                found = _of_packed_parquet(name, head, file)
+            else:
+                found = _of_text(name, head)
+                found.path = path
+    found.origin = str(path)
     return found
 
 
@@ -253,7 +256,7 @@ def _snapshot(dataset: str, patterns: list[str], what: str) -> Path:
     try:
         return Path(snapshot_download(dataset, repo_type="dataset", allow_patterns=patterns))
     except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = str(error).strip().splitlines()[0].removeprefix("Got: ")
         raise CommandError(f"{dataset}: no such {what} here, and the Hub gives none: {reason}") from None
 
 

@@ -4,9 +4,10 @@
  * its question, and only the newest is shown. */
 (() => {
   const PAUSE = 700; // ms after the last key, until the answer is asked again
+  const PATIENCE = 20000; // ms without an answer, until that is said
   const FIELDS = ["distance", "subject", "viewpoint", "row", "many-subject"];
   const card = (text) => `<div class="gt gt-card"><p class="gt-waits" role="status">${text}</p></div>`;
-  let question = 0, many = 0, timer = null, explicit = false, mode = "photo";
+  let question = 0, many = 0, timer = null, patience = null, explicit = false, mode = "photo";
 
   const box = (id) => document.getElementById(id);
   const input = (id) => box(id)?.querySelector("textarea, input[type=text], input:not([type]), input[type=file]");
@@ -64,7 +65,18 @@
     clearTimeout(timer);
     explicit = now === "explicit";
     timer = setTimeout(() => box("ask")?.click(), now ? 0 : PAUSE);
+    clearTimeout(patience);
+    patience = setTimeout(() => late("There is no answer yet."), PATIENCE);
+    if (!navigator.onLine) setTimeout(offline, 100);
   }
+
+  /* Nothing came: said where the answer is waited for, which may still come. */
+  function late(why) {
+    const waits = box("types")?.querySelector(".gt-waits[role=status]");
+    if (waits) waits.textContent = `${why} “Show the types” asks again.`;
+  }
+  const offline = () => late("The connection to the Space was lost.");
+  addEventListener("offline", offline);
 
   const empty = () => [window.geographEmpty, ""];
   const has = () => mode === "row" ? input("row")?.value.trim() : document.querySelector("#photo img");
@@ -189,6 +201,6 @@
       toast.querySelector("button")?.click();
     }
     if (box("types")?.ariaLive === null) box("types").ariaLive = "polite";
-    document.querySelector("#photo .upload-container[aria-label]")?.removeAttribute("aria-label"); // its text is its name
+    for (const area of document.querySelectorAll(":is(#photo, #files) .upload-container[aria-label]")) area.removeAttribute("aria-label"); // its text is its name
   }).observe(document.documentElement, { childList: true, subtree: true });
 })();

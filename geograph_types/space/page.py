@@ -107,7 +107,7 @@ def many_part(part: SimpleNamespace, uploads: Uploads) -> None:
     with gr.Accordion("Many photos at once", open=False, elem_id="many-part"):
         part.files = photos_field(
             label=f"Up to {MAX_PHOTOS} photos, each up to {uploads.file_limit // MIB} MB, "
-            f"together up to {uploads.limit // MIB} MB", elem_id="files",
+            f"together up to {uploads.limit // MIB} MB", elem_id="files", height=240,
         )  # fmt: skip
         part.many_subject = text_field(
             label="One subject for all (optional)", placeholder="TQ 3003 8048", elem_id="many-subject", max_lines=1,
@@ -221,8 +221,8 @@ def credits(uploads: Uploads) -> str:
         f"**Your photos**: each lies in a private folder of this Space while it is looked at, for {kept} at most, and "
         "all of them go when the Space stops. None is stored elsewhere or used for anything else.\n\n"
         "Photos on [Geograph Britain and Ireland](https://www.geograph.org.uk) are © their photographers, "
-        "[CC BY-SA 2.0](https://creativecommons.org/licenses/by-sa/2.0/); credit one as "
-        "`Title / cc-by-sa/2.0 - © Name - geograph.org.uk/p/ID`. Official data and weights: CC BY-SA 4.0, Geograph "
+        "[CC BY-SA 2.0](https://creativecommons.org/licenses/by-sa/2.0/); credit one as\n"
+        "`Title / cc-by-sa/2.0 - © Name - geograph.org.uk/p/ID`\n\nOfficial data and weights: CC BY-SA 4.0, Geograph "
         "Project Limited. Code: Apache-2.0. The example pictures were made by a program."
     )
 

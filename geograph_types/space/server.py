@@ -20,6 +20,8 @@ from geograph_types.space.uploads import MIB, QUEUE_SIZE, Uploads
 
 # Visitors of whom Gradio remembers something at once: each keeps memory.
 SESSIONS = 50
+# Answers that nobody has come for; older ones are forgotten.
+UNCOLLECTED = 200
 BUSY = f"Many people are asking just now: {QUEUE_SIZE} questions wait already. Please try again in a minute."
 # What the API's fields are where a call leaves them out.
 DEFAULTS = {"classify": [None, "", "", ""], "classify_embedding": [""]}
@@ -46,7 +48,7 @@ def launch(page: gr.Blocks, uploads: Uploads, port: int) -> str:
         prevent_thread_lock=True,
         app_kwargs={
             "routes": [Mount("/examples", StaticFiles(directory=EXAMPLES))],
-            "middleware": [Middleware(OwnWords, uploads=uploads)],
+            "middleware": [Middleware(OwnWords, uploads=uploads, page=page)],
         },
     )  # fmt: skip
     return address
@@ -67,11 +69,26 @@ def serve_until_told(page: gr.Blocks, uploads: Uploads) -> None:
         uploads.remove()
 
 
+def forget_answered(page: gr.Blocks) -> None:
+    """Lets go of what Gradio would keep of each call for as long as the process lives: its session's two entries in
+    the queue, and its uploads' paths (`Uploads` removes the files). To be called on the server's own event loop.
+    """
+    queue = page._queue
+    sessions, running = queue.pending_event_ids_session, queue.event_ids_to_events
+    answered = [session for session, events in sessions.items() if not events]
+    uncollected = [session for session, events in sessions.items() if events and not events & running.keys()]
+    for session in answered + uncollected[: max(len(uncollected) - UNCOLLECTED, 0)]:
+        sessions.pop(session, None)
+        queue.pending_messages_per_session.pop(session, None)
+    for files in page.temp_file_sets:
+        files.clear()
+
+
 class OwnWords:
     """ASGI: what a call leaves out is filled in, what it gets wrong is said in a sentence, uploads are bounded."""
 
-    def __init__(self, app: Any, uploads: Uploads):
-        self.app, self.uploads = app, uploads
+    def __init__(self, app: Any, uploads: Uploads, page: gr.Blocks):
+        self.app, self.uploads, self.page = app, uploads, page
 
     async def __call__(self, scope: dict, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
@@ -85,6 +102,11 @@ class OwnWords:
             return await self._call(match, scope, receive, send)
         if method == "GET" and path in ("/", ""):
             return await self.app(scope, receive, _Previews(send, _address(scope)))
+        if method == "GET" and re.search(r"/gradio_api/(?:queue/data|call/\w+/\w+)$", path):
+            try:
+                return await self.app(scope, receive, send)
+            finally:
+                forget_answered(self.page)
         return await self.app(scope, receive, send)
 
     async def _upload(self, scope: dict, receive: Any, send: Any) -> None:

@@ -12,7 +12,7 @@ So a distance that the picture contradicts is not believed, and one that fits is
 distance that could be true and means something else. The model itself stays one network of the official shape.
 """
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -47,7 +47,7 @@ class FaultRates:
         return rates
 
     def __str__(self) -> str:
-        return ", ".join(f"{name} {value:.1%}" for name, value in asdict(self).items())
+        return f"{self.conflated:.1%} zero by mistake, {self.hidden:.1%} missing, {self.wrong:.1%} otherwise wrong"
 
 
 @dataclass

@@ -1,30 +1,30 @@
-"""What models say about training rows that they have not seen: cross-fitting, through the same Trainer.
+"""What models say about training rows that they have not seen: cross-fitting.
 
 The rows are dealt into folds by their ids; each fold is predicted by a model that was trained on the others. These
 answers, ten times as many as validation has, set the calibration and the thresholds, and show doubtful labels.
 """
 
-import copy
-import shutil
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from geograph_types.files import whole_file
 from geograph_types.hub.run_files import OUT_OF_FOLD
 from geograph_types.inference import logits_of, probabilities_of
 from geograph_types.rows.splits import splitmix64
-from geograph_types.training.checkpoints import UNFINISHED
 from geograph_types.training.data import TrainingData
 from geograph_types.training.distance_faults import DistanceEvidence
+from geograph_types.training.fitting import fit
 from geograph_types.training.memory_rows import MemoryRows
 from geograph_types.training.picture_model import answers_of, fit_picture_model
-from geograph_types.training.processes import by_the_first, is_first, say
+from geograph_types.training.processes import by_the_first, say
 from geograph_types.training.run import Run
-from geograph_types.training.trainer import GeographTrainer, callbacks_for, show_quiet_progress
 from names_geograph import NUM_DISTANCE_BUCKETS
 
+# Photos at a time that are asked with every distance: what lies between the layers then fits a processor's cache.
+BELIEVED_BATCH = 256
 # Fewer training rows than this teach a fold too little.
 MINIMUM_ROWS = 200
 
@@ -90,8 +90,8 @@ def out_of_fold(run: Run) -> OutOfFold:
         if validation is not None:
             found.validation += logits_of(model, validation.rows.embedding, validation.rows.distance) / folds
         if found.believed is not None:
-            for bucket in range(NUM_DISTANCE_BUCKETS):
-                found.believed[held, bucket] = probabilities_of(model, embedding, np.full(len(held), bucket))
+            every = np.tile(np.arange(NUM_DISTANCE_BUCKETS), (len(held), 1))
+            found.believed[held] = probabilities_of(model, embedding, every, BELIEVED_BATCH)
             patience, seed = run.arguments.data.patience, run.args.seed + 1 + fold
             picture = fit_picture_model(train[inside], validation, run.args, patience, seed)
             found.picture[held], found.likely[held] = answers_of(picture, embedding)
@@ -99,28 +99,26 @@ def out_of_fold(run: Run) -> OutOfFold:
 
 
 def _model_of_fold(run: Run, fold: int, data: TrainingData):
-    """A model that learnt from `data` as the main one learns from all; its folder is gone when done."""
-    folder = run.output / f".fold-{fold}{UNFINISHED}"
-    args = copy.copy(run.args)
-    args.output_dir = str(folder)
-    args.push_to_hub = False
-    args.save_total_limit = 1
-    validation = run.validation and MemoryRows(run.validation, training=False)
-    trainer = GeographTrainer(
-        model=run.new_model(run.args.seed + 1 + fold),
-        args=args,
-        train_dataset=MemoryRows(data, training=True, seed=run.args.seed),
-        eval_dataset=validation,
-        callbacks=callbacks_for(args, run.arguments.data.patience),
-    )
-    show_quiet_progress(trainer, f"fold {fold + 1} of {run.arguments.weighting.folds}")
-    try:
-        trainer.train()
-    finally:
-        trainer.accelerator.wait_for_everyone()
-        if is_first():
-            shutil.rmtree(folder, ignore_errors=True)
-    return trainer.model.cpu().float().eval()
+    """A model that learnt from `data` as the main one learns from all, but by a bare loop."""
+    model, rows = run.new_model(run.args.seed + 1 + fold), MemoryRows(data, training=True, seed=run.args.seed)
+    held = run.validation and columns_of(MemoryRows(run.validation, training=False))
+
+    def train(epoch: int) -> tuple[torch.Tensor, ...]:
+        rows.set_epoch(epoch)
+        return columns_of(rows)
+
+    def loss_of(embedding, distance, labels, weight) -> torch.Tensor:
+        return model(embedding, distance, labels, weight).loss
+
+    return fit(
+        model, loss_of, train, held, args=run.args, patience=run.arguments.data.patience,
+        seed=run.args.seed + 1 + fold, description=f"fold {fold + 1} of {run.arguments.weighting.folds}",
+    )  # fmt: skip
+
+
+def columns_of(rows: MemoryRows) -> tuple[torch.Tensor, ...]:
+    """What the model's forward takes, of all rows."""
+    return rows.embedding, rows.distance, rows.labels, rows.weight
 
 
 def _kept(path: Path, key: str) -> OutOfFold | None:

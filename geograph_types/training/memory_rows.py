@@ -17,13 +17,13 @@ class MemoryRows(torch.utils.data.Dataset):
     Every epoch hides and scrambles distances anew, from the seed and the epoch alone, so that a run that was
     stopped and resumed sees what an uninterrupted one sees. `distance` holds the model's own buckets.
 
-    Where the data holds `evidence`, a batch of B rows is 2 B long: each row as it is given, and again with another
-    distance, drawn anew each epoch, and what is to be answered then.
+    Where the data holds `evidence`, `distance` is [N, 2] and `labels` [N, 2, C]: each row as it is given, and again
+    with another distance, drawn anew each epoch, and what is to be answered then.
     """
 
     def __init__(self, data: TrainingData, training: bool = True, seed: int = 0):
         self.embedding = torch.from_numpy(data.rows.embedding)
-        self.labels = torch.from_numpy(data.targets)
+        self.given_labels = self.labels = torch.from_numpy(data.targets)
         self.weight = torch.from_numpy(np.ascontiguousarray(data.weight, dtype=np.float32))
         self.given_distance = data.rows.distance
         self.buckets = data.config.num_distance_buckets
@@ -31,22 +31,20 @@ class MemoryRows(torch.utils.data.Dataset):
         self.cross_far = data.is_cross_far
         self.evidence = data.evidence if training else None
         self.seed = seed
-        self.distance = self._as_the_model_counts(self.given_distance)
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
         """Called at the start of every epoch."""
         generator = np.random.default_rng([self.seed, epoch])
-        if self.evidence is not None:
-            bucket = faulty_distances(len(self), generator)
-            self.faulty_distance = self._as_the_model_counts(bucket)
-            self.faulty_labels = torch.from_numpy(
-                self.evidence.targets(self.labels.numpy(), bucket, self.given_distance)
-            )
+        instead = None if self.evidence is None else faulty_distances(len(self), generator)
+        given = self.given_distance
         if self.options is not None:
-            self.distance = self._as_the_model_counts(
-                changed_distances(self.given_distance, self.cross_far, self.options, generator)
-            )
+            given = changed_distances(given, self.cross_far, self.options, generator)
+        self.distance = self._as_the_model_counts(given)
+        if instead is not None:
+            then = self.evidence.targets(self.given_labels.numpy(), instead, self.given_distance)
+            self.labels = torch.stack([self.given_labels, torch.from_numpy(then)], dim=1)
+            self.distance = torch.stack([self.distance, self._as_the_model_counts(instead)], dim=1)
 
     def _as_the_model_counts(self, bucket: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(model_buckets(bucket.astype(np.int32), self.buckets))
@@ -56,19 +54,13 @@ class MemoryRows(torch.utils.data.Dataset):
 
     def __getitems__(self, indices: list[int] | torch.Tensor) -> dict[str, torch.Tensor]:
         index = torch.as_tensor(indices)
-        batch = {
-            "embedding": self.embedding.index_select(0, index),
-            "distance": self.distance.index_select(0, index),
-            "labels": self.labels.index_select(0, index),
-            "weight": self.weight.index_select(0, index),
+        columns = {
+            "embedding": self.embedding,
+            "distance": self.distance,
+            "labels": self.labels,
+            "weight": self.weight,
         }
-        if self.evidence is None:
-            return batch
-        copies = batch | {
-            "distance": self.faulty_distance.index_select(0, index),
-            "labels": self.faulty_labels.index_select(0, index),
-        }
-        return {name: torch.cat([value, copies[name]]) for name, value in batch.items()}
+        return {name: column.index_select(0, index) for name, column in columns.items()}
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         return {name: value[0] for name, value in self.__getitems__([index]).items()}

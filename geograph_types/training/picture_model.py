@@ -8,6 +8,8 @@ import torch
 from torch import nn
 
 from geograph_types.training.data import TrainingData
+from geograph_types.training.fitting import fit
+from modeling_geograph import QuickDropout
 from names_geograph import NUM_DISTANCE_BUCKETS
 
 # The loss of the distance against that of the types: some twenty times as large to begin with.
@@ -26,16 +28,15 @@ class PictureModel(nn.Module):
         self.layers = nn.Sequential(
             nn.Linear(config.embedding_dim, config.hidden_dim),
             nn.ReLU(),
-            nn.Dropout(config.dropout),
+            QuickDropout(config.dropout),
             nn.Linear(config.hidden_dim, self.classes + NUM_DISTANCE_BUCKETS),
         )
 
     def forward(self, embedding: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return self.layers(embedding).tensor_split([self.classes], dim=1)
 
-    def loss(self, rows: tuple[torch.Tensor, ...]) -> torch.Tensor:
+    def loss(self, embedding, labels, bucket, weight) -> torch.Tensor:
         """Mean over the rows of weight × (mean binary cross-entropy of the types + a share of the distance's)."""
-        embedding, labels, bucket, weight = rows
         types, distance = self(embedding)
         per_row = nn.functional.binary_cross_entropy_with_logits(types, labels, reduction="none").mean(-1)
         far = nn.functional.cross_entropy(distance, bucket, reduction="none")
@@ -43,42 +44,14 @@ class PictureModel(nn.Module):
 
 
 def fit_picture_model(train: TrainingData, validation: TrainingData | None, args, patience: int, seed: int):
-    """A picture model of the training rows; a bare loop, with the main run's rate, batch, epochs and patience.
-
-    Args:
-        args: `GeographTrainingArguments`. patience: epochs without a better validation loss before stopping.
-    """
-    generator = torch.Generator().manual_seed(seed)
+    """A picture model of the training rows, with the main run's rate, batch, epochs and patience (see `fit`)."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = PictureModel(train.config)
-        optimizer = torch.optim.Adam(model.parameters(), lr=args.learning_rate)
-        rows, held = _tensors(train), None if validation is None else _tensors(validation)
-        batch = args.train_batch_size * args.world_size  # the same in any number of processes
-        epochs = max(1, int(args.num_train_epochs))
-        epochs = epochs if held is not None else min(epochs, EPOCHS_WITHOUT_VALIDATION)
-        best, waited, kept = float("inf"), 0, None
-        for _ in range(epochs):
-            model.train()
-            order = torch.randperm(len(train), generator=generator)
-            for index in order.split(batch):
-                optimizer.zero_grad()
-                model.loss(tuple(part[index] for part in rows)).backward()
-                optimizer.step()
-            if held is None:
-                continue
-            model.eval()
-            with torch.inference_mode():
-                loss = float(model.loss(held))
-            waited += 1
-            if loss < best:
-                best, waited = loss, 0
-                kept = {name: value.clone() for name, value in model.state_dict().items()}
-            if patience and waited >= patience:
-                break
-    if kept is not None:
-        model.load_state_dict(kept)
-    return model.eval()
+    rows, held = _tensors(train), None if validation is None else _tensors(validation)
+    epochs = None if held is not None else min(max(1, int(args.num_train_epochs)), EPOCHS_WITHOUT_VALIDATION)
+    return fit(model, model.loss, lambda _: rows, held, args=args, patience=patience, seed=seed, epochs=epochs,
+               description="pictures alone")  # fmt: skip
 
 
 def answers_of(model: PictureModel, embedding: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -19,11 +19,11 @@ from geograph_types.training.data import TrainingData
 from geograph_types.training.run import Run
 
 
-def write_results(run: Run, trainer, metric, trained: dict) -> None:
+def write_results(run: Run, trainer, judge, trained: dict) -> None:
     """Calibrates the model and makes the folder a whole repository; `train_results.json` last: it says "finished".
 
     Args:
-        metric: as `evaluate.load` gives it. trained: Trainer's own figures.
+        judge: the metric's `figures`. trained: Trainer's own figures.
     """
     model = trainer.model.cpu().float().eval()
     if run.validation is not None:
@@ -31,7 +31,7 @@ def write_results(run: Run, trainer, metric, trained: dict) -> None:
     scratch = run.output / f".model{UNFINISHED}"
     save_model_repository(model, scratch)
     figures = {
-        name: figures_of(model, data, metric)
+        name: figures_of(model, data, judge)
         for name, data in (("eval", run.validation), ("test", run.test))
         if data is not None
     }
@@ -79,13 +79,13 @@ def calibrate(model, run: Run) -> None:
     model.config.thresholds = [round(t, 4) for t in tune_thresholds(probabilities, targets, weight)]
 
 
-def figures_of(model, data: TrainingData, metric) -> dict:
+def figures_of(model, data: TrainingData, judge) -> dict:
     """The contract's figures with the model's own thresholds, and at 0.5 as `f1_macro_at_half`."""
     probabilities = probabilities_of(model, data.rows.embedding, data.rows.distance)
     rest = {"weight": data.given_weight, "distance": data.rows.distance, "tags": data.rows.tags}
     both = {"predictions": probabilities, "references": data.targets, "classes": model.config.classes}
-    figures = metric.compute(**both, thresholds=model.config.thresholds, **rest)
-    return figures | {"f1_macro_at_half": metric.compute(**both)["f1_macro"]}
+    figures = judge(**both, thresholds=model.config.thresholds, **rest)
+    return figures | {"f1_macro_at_half": judge(**both)["f1_macro"]}
 
 
 def draw_learning_curve(history: list[dict], path: Path) -> None:
@@ -97,8 +97,9 @@ def draw_learning_curve(history: list[dict], path: Path) -> None:
         points = [(entry["epoch"], entry[key]) for entry in history if key in entry]
         return [x for x, _ in points], [y for _, y in points]
 
-    figure = Figure(figsize=(8, 3.4), layout="constrained")
+    figure = Figure(figsize=(8, 3.4))
     FigureCanvasAgg(figure)
+    figure.subplots_adjust(left=0.08, right=0.98, bottom=0.15, top=0.9)  # to seek the best takes longer than to draw
     left, right = figure.subplots(1, 2)
     left.plot(*series("loss"), label="training", color=BLUE)
     left.plot(*series("eval_loss"), label="validation", color=RED)

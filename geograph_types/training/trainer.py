@@ -12,7 +12,7 @@ from transformers import Trainer, TrainingArguments
 from transformers.trainer_callback import EarlyStoppingCallback, PrinterCallback, ProgressCallback
 
 from geograph_types.cli import CommandError, progress
-from geograph_types.files import is_full, resource
+from geograph_types.files import is_full
 from geograph_types.rows.fields import Rows
 from geograph_types.training import checkpoints
 from geograph_types.training.arguments import LabelArguments
@@ -20,8 +20,6 @@ from geograph_types.training.data import TrainingData
 from geograph_types.training.memory_rows import EpochLoader, EvenBatches, MemoryRows, RandomBatches, as_it_is
 from geograph_types.training.published import is_published, rows_of_dataset
 from modeling_geograph import weighted_bce
-
-METRIC = resource("metrics/geograph_types")
 
 
 class GeographTrainer(Trainer):
@@ -69,6 +67,10 @@ class GeographTrainer(Trainer):
         inputs = dict(inputs)
         labels, weight = inputs.pop("labels"), inputs.pop("weight", None)
         outputs = model(**inputs)
+        rows = len(labels)
+        if labels.ndim == 3:  # several distances a row: for the loss each is a row of its own
+            outputs.logits, labels = outputs.logits.flatten(0, 1), labels.flatten(0, 1)
+            weight = None if weight is None else weight.repeat_interleave(len(labels) // max(rows, 1))
         # A process whose share of the last update is no row still takes part in the sum of gradients.
         loss = self.loss_of(outputs, labels, weight) if len(labels) else outputs.logits.sum()
         if self.compute_loss_func is not None:
@@ -76,7 +78,7 @@ class GeographTrainer(Trainer):
             loss = loss if num_items_in_batch is None else loss * self.args.world_size
         elif num_items_in_batch is not None:
             # Gradients are averaged over processes, so each one's share is scaled up by their number.
-            loss = loss * (len(labels) * self.args.world_size / num_items_in_batch)
+            loss = loss * (rows * self.args.world_size / num_items_in_batch)
         outputs.loss = loss
         return (loss, outputs) if return_outputs else loss
 
@@ -231,8 +233,8 @@ def show_quiet_progress(trainer: Trainer, description: str = "training") -> None
         trainer.add_callback(bar)
 
 
-def compute_metrics_with(metric, thresholds: list[float] | None = None, classes: list[str] | None = None):
-    """An `evaluate` metric → what Trainer calls after each validation; single numbers only."""
+def compute_metrics_with(figures, classes: list[str] | None = None):
+    """The metric's `figures` → what Trainer calls after each validation; single numbers only."""
 
     def compute(prediction) -> dict[str, float]:
         logits, labels = (  # --eval_do_concat_batches False gives them batch by batch
@@ -240,7 +242,7 @@ def compute_metrics_with(metric, thresholds: list[float] | None = None, classes:
             for part in (prediction.predictions, prediction.label_ids)
         )
         probabilities = torch.as_tensor(logits).float().sigmoid().numpy()
-        result = metric.compute(predictions=probabilities, references=labels, thresholds=thresholds, classes=classes)
+        result = figures(probabilities, labels, classes=classes)
         return {name: result[name] for name in ("f1_macro", "f1_micro", "average_precision_macro")}
 
     return compute

@@ -64,7 +64,7 @@ def _expect_faults(run: Run, evidence: DistanceEvidence) -> None:
     train = run.train
     evidence.rates = bearable_rates(evidence, train.targets, train.rows.distance, train.trust)
     train.evidence = evidence
-    say(f"distances that may be wrong: prepared for {evidence.rates}")
+    say(f"distances that may be wrong: training prepares for {evidence.rates}")
 
 
 def _doubt(data: TrainingData, logits: np.ndarray) -> list[dict]:

@@ -1,8 +1,10 @@
 """label.py against a real service on this machine: what is posted, and that nothing is lost or posted twice."""
 
 import json
+import os
 import signal
 import sys
+import threading
 import time
 
 import numpy as np
@@ -79,7 +81,7 @@ def run_label(monkeypatch, capsys):
         monkeypatch.setattr(sys, "argv", command(service, folder, output, *more))
         try:
             label.main()
-        except CommandError as error:
+        except (CommandError, OSError) as error:
             return 1, f"{capsys.readouterr().err}{said_of(error)}"
         return 0, capsys.readouterr().err
 
@@ -219,6 +221,117 @@ def test_photos_are_fetched_and_their_vectors_handed_back(model, run_label, tmp_
     assert [(entry["image_id"], entry["type"]) for entry in vectors] == [(1, "image")]
     handed_back = np.frombuffer(pybase64.b64decode(vectors[0]["embeddings"]), "<f4")
     np.testing.assert_allclose(handed_back, vector, atol=1e-4)
+
+
+def test_odd_answers_are_named_and_stop_nothing(model, run_label, tmp_path):
+    """Ends by SIGTERM, while it waits as long as the last answer asks for."""
+    model, folder = model
+    rows = rows_of(6)
+    odd = [
+        {"rows": {"1": 2}, "sleep": "0.01"},
+        [1],
+        {"rows": None},
+        {"rows": [{"gridimage_id": 9, "fullpath": "x.jpg"}], "prefix": 5},
+        {"rows": [*rows[:3], {"embeddings": "x"}, None, 5], "sleep": "soon"},
+        {"rows": rows[3:], "sleep": 1e300},
+    ]
+
+    def answer(handler) -> bool:
+        place = len(service.asked) - 1
+        handler.answer(200, json.dumps(odd[place]).encode())
+        if place == len(odd) - 1:
+            threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        return True
+
+    with LabellingService(rows) as service:
+        service.on_get = answer
+        code, said = run_label(service, folder, tmp_path / "log.jsonl", "--submit")
+    assert code == 0, said
+    for words in (
+        "its rows are a dict, expected a list", "its answer is a list, expected an object", "no photos",
+        "its prefix is 5, expected the address", "it wants to be asked again in 1,440 minutes",
+    ):  # fmt: skip
+        assert words in said
+    assert same(service.labels(), official(model, rows)) and set(service.times().values()) == {1}
+
+
+def send(handler, status: int, **headers: str) -> bool:
+    handler.send_response(status)
+    for name, value in (headers | {"Content-Length": "0"}).items():
+        handler.send_header(name.replace("_", "-"), value)
+    handler.end_headers()
+    return True
+
+
+def test_a_password_is_sent_and_never_written_and_nothing_is_posted_elsewhere(model, run_label, tmp_path):
+    _, folder = model
+    given = set()
+    with LabellingService(rows_of(3)) as other, LabellingService(rows_of(3), sleep=0.01) as service:
+
+        def get(handler) -> bool:
+            given.add(handler.headers["Authorization"])
+            return len(service.asked) == 1 and send(handler, 429, Retry_After="3")
+
+        def post(handler) -> bool:
+            given.add(handler.headers["Authorization"])
+            return send(handler, 302, Location=f"{other.address}/x?key=hidden")
+
+        service.on_get, service.on_post = get, post
+        service.url = service.url.replace("//", "//me:s%65cret@")
+        code, said = run_label(service, folder, tmp_path / "log.jsonl", "--submit", "--batches", 1)
+    assert code == 1 and given == {f"Basic {pybase64.b64encode_as_string(b'me:secret')}"}
+    assert "429 Too Many Requests; asking again in 3 s" in said
+    assert f"302 it sends on to {other.address}/x)" in said and not other.posts and not other.asked
+    written = said.encode() + b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert not [word for word in (b"secret", b"s%65cret", b"hidden") if word in written]
+
+
+def test_through_the_proxy_that_the_environment_names(model, run_label, tmp_path, monkeypatch):
+    _, folder = model
+    given = set()
+    with LabellingService(rows_of(3), sleep=0.01) as proxy:
+
+        def look(handler) -> bool:
+            given.add((handler.path.partition("?")[0], handler.headers["Proxy-Authorization"]))
+            return False
+
+        proxy.on_get = proxy.on_post = look
+        monkeypatch.setenv("http_proxy", proxy.address.replace("http://", "me:secret@"))
+        monkeypatch.setenv("no_proxy", "")
+        proxy.url = "http://nowhere.invalid/labeler.json.php?model=types"
+        code, said = run_label(proxy, folder, tmp_path / "log.jsonl", "--submit", "--batches", 1)
+    assert code == 0, said
+    login = f"Basic {pybase64.b64encode_as_string(b'me:secret')}"
+    assert given == {("http://nowhere.invalid/labeler.json.php", login)}
+    assert set(proxy.times().values()) == {1} and len(proxy.times()) == 3 and "secret" not in said
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["htp://me:secret@host/x", "http://me:secret@a b/x", "http://me:secret@h:port/x", "http://me:secret@host/x?a=b#c"],
+)
+def test_what_is_no_address_is_wrong_usage(monkeypatch, capsys, url):
+    import label
+
+    monkeypatch.setattr(sys, "argv", ["label.py", "--model", "m", "--url", url])
+    with pytest.raises(SystemExit) as end:
+        label.main()
+    said = capsys.readouterr().err
+    assert end.value.code == 2 and "--url must be an http or https address" in said and "secret" not in said
+
+
+def test_a_full_disk_stops_and_what_was_taken_is_known(model, run_label, tmp_path):
+    _, folder = model
+    output = tmp_path / "log.jsonl"
+    output.symlink_to("/dev/full")
+    with LabellingService(rows_of(4), leases=False, sleep=0.01) as service:
+        code, said = run_label(service, folder, output, "--submit", "--limit", 2)
+        assert code == 1 and f"{output}: No space left on device; make room" in said
+        output.unlink()
+        code, said = run_label(service, folder, output, "--submit", "--empty_answers", 1)
+    assert code == 0, said
+    assert set(service.times().values()) == {1} and len(service.times()) == 4
+    assert [(line["photos"], line["outcome"]) for line in log_of(output)] == [(2, "taken"), (2, "taken")]
 
 
 def test_errors_are_one_line(model, run_label, tmp_path):

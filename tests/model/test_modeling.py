@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModel
 
 from configuration_geograph import GeographConfig
 from geograph_types.hub.model_folder import TRAVELLING_FILES, save_model_repository
-from modeling_geograph import GeographModel, weighted_bce
+from modeling_geograph import GeographModel, QuickDropout, weighted_bce
 
 BATCH = 5
 
@@ -52,6 +52,42 @@ def test_the_loss_is_the_written_out_formula():
     assert torch.allclose(weighted_bce(logits, labels, weight), expected)
     assert torch.allclose(weighted_bce(logits, labels), bce.mean())
     assert weighted_bce(logits.bfloat16(), labels, weight).dtype == torch.float32
+
+
+def test_several_distances_at_once_and_training_give_the_same_numbers():
+    """The first layer in two products, and a head that was changed so that it cannot be; gradients, too."""
+    torch.manual_seed(0)
+    model, changed = (
+        GeographModel(GeographConfig(dropout=0.0)).eval(),
+        GeographModel(GeographConfig(dropout=0.0)).eval(),
+    )
+    changed.load_state_dict(model.state_dict())
+    changed.fc[0] = torch.nn.Sequential(changed.fc[0])
+    embedding, distance = torch.randn(BATCH, 512), torch.randint(0, 23, (BATCH, 2))
+    labels, weight = torch.randint(0, 2, (BATCH, 2, 7)).float(), torch.rand(BATCH)
+    one_by_one = torch.stack([model(embedding, distance[:, k]).logits for k in (0, 1)], dim=1)
+    for own in (model, model.train(), changed, changed.train()):
+        output = own(embedding, distance, labels, weight)
+        assert torch.allclose(output.logits, one_by_one, atol=1e-5)
+        output.loss.backward()
+    bce = torch.nn.functional.binary_cross_entropy_with_logits(one_by_one, labels, reduction="none")
+    assert torch.allclose(output.loss, (bce.mean((1, 2)) * weight).mean())
+    for (name, a), b in zip(model.named_parameters(), changed.parameters(), strict=True):
+        assert torch.allclose(a.grad, b.grad, atol=1e-6), name
+    assert torch.allclose(model(embedding, distance[:, 0]).logits, one_by_one[:, 0], atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_dropout_keeps_the_share_and_the_mean(dtype):
+    dropout = QuickDropout(0.2)
+    torch.manual_seed(0)
+    values = dropout(torch.ones(999, 101, dtype=dtype))
+    assert values.dtype == dtype
+    assert (values == 0).float().mean().item() == pytest.approx(0.2, abs=0.005)
+    assert values.max().item() == pytest.approx(1.25, rel=5e-3)
+    torch.manual_seed(0)
+    assert torch.equal(dropout(torch.ones(999, 101, dtype=dtype)), values)
+    assert torch.equal(dropout.eval()(values), values)
 
 
 def test_forward_gives_the_loss_only_with_labels(model, inputs):

@@ -14,8 +14,13 @@ import pytest
 from gradio_client import handle_file
 
 from geograph_types.hub.names import names_on_the_hub
+from geograph_types.space.answering import Answering
+from geograph_types.space.fields import Upload
 from geograph_types.space.folder import space_values
+from geograph_types.space.many import answers as many_answers
+from geograph_types.space.model import SpaceModel
 from names_geograph import CLASSES
+from tests.support.commands import in_process
 
 
 def a_row(**more) -> dict:
@@ -69,6 +74,29 @@ def test_a_blank_viewpoint_is_the_gps_tag(client, folder):
     assert found["cross_grid"] != "geometry"
     found = client.predict(handle_file(folder / "in_paris.jpg"), **far, api_name="/classify")
     assert found["cross_grid"] != "geometry" and "neither Britain nor Ireland" in found["note"]
+
+
+def test_page_api_many_and_files_answer_alike(client, folder, tmp_path):
+    """The same photo, its viewpoint from its GPS tag, by every way to an answer."""
+    photo, subject, tower = folder / "in_london.jpg", "TQ 3503 8048", folder / "tower"
+    api = client.predict(handle_file(photo), subject=subject, api_name="/classify")
+    assert api["cross_grid"] == "geometry"
+    answering = Answering(SpaceModel(str(folder / "model"), str(tower)), limit=10**7)
+    upload = Upload(str(photo), photo.name)
+    shown = answering.for_page('{"question": 1, "mode": "photo"}', upload, "", subject, "", "")
+    chips = re.findall(r"<li>(.*?)</li>", shown["types"].split("</ul>")[0])
+    assert chips == api["types"] and "TQ3580" in shown["types"] and shown["viewpoint"] == "TQ 30028 80432"
+    ((many, _),) = many_answers(answering.space, [upload], subject, 10**7)
+    same(many, api, 0.02)
+    (tmp_path / "photos.csv").write_text(f"path,subject\n{photo},{subject}\n")
+    (tmp_path / "photos").mkdir()
+    shutil.copy(photo, tmp_path / "photos")
+    for i, said in enumerate(([tmp_path / "photos.csv"], [tmp_path / "photos", "--subject", subject])):
+        flags = ["--model", folder / "model", "--vision_model", tower, "--output", tmp_path / f"{i}.jsonl"]
+        done = in_process("predict", "--input", *said, *flags)
+        assert done.returncode == 0, done.stderr
+        (row,) = (tmp_path / f"{i}.jsonl").read_text().splitlines()
+        same(json.loads(row), api, 0.02)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ TOGETHER = {
 SLOWEST = (
     "published",
     "space",
-    "tests/prediction/test_ray_engine.py",
+    "tests/test_ray.py",
     "tests/hub/test_checks.py",
     "tests/model/test_modeling.py",
     "tests/model/test_encoder.py",

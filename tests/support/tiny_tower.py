@@ -1,6 +1,6 @@
 """A CLIP vision tower of random weights in a folder, for tests and benchmarks: the real tower cannot travel with us.
 
-.venv/bin/python tests/tiny_tower.py FOLDER [--real_size]
+.venv/bin/python tests/support/tiny_tower.py FOLDER [--real_size]
 """
 
 import argparse

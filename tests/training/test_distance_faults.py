@@ -90,12 +90,12 @@ def test_each_row_is_learnt_as_given_and_with_another_distance():
     believed = np.full((6, 23, 7), 0.25, np.float16)
     data.evidence = DistanceEvidence(believed, half, np.full((6, 23), 1 / 23, np.float32))  # no faults: all believed
     batch = MemoryRows(data[np.arange(6)]).__getitems__([1, 3])
-    assert batch["weight"].tolist() == [1, 3, 1, 3]
-    assert batch["distance"][:2].tolist() == [5, 5]
-    assert (batch["labels"][:2] == MemoryRows(data, training=False).labels[:2]).all()
-    changed = batch["distance"][2:] != 5
-    assert changed.any() and (batch["labels"][2:][changed] == 0.25).all()
-    assert len(MemoryRows(data, training=False).__getitems__([1, 3])["labels"]) == 2
+    assert batch["weight"].tolist() == [1, 3]
+    assert batch["distance"][:, 0].tolist() == [5, 5]
+    assert (batch["labels"][:, 0] == MemoryRows(data, training=False).labels[:2]).all()
+    changed = batch["distance"][:, 1] != 5
+    assert changed.any() and (batch["labels"][:, 1][changed] == 0.25).all()
+    assert MemoryRows(data, training=False).__getitems__([1, 3])["labels"].shape == (2, 7)
 
 
 def test_the_picture_tells_how_far_its_subject_is(tmp_path):
