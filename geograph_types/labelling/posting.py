@@ -155,7 +155,12 @@ class Posting:
         job = waiting[0] if waiting and not self.gave_up else None
         self._note(last, waiting, job)
         if last is not None:
-            self.log.write(last.posted())
+            try:
+                self.log.write(last.posted())
+            except OSError:
+                if job is not None:  # it does not leave after all
+                    self.journal.note(Change(job.number, READY))
+                raise
             self._logged.append(Logged(last.number))
         if job is None:
             self._note(None, [], None)

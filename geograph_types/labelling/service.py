@@ -93,6 +93,7 @@ def check_address(url: str) -> None:
     try:
         found = urllib3.util.parse_url(url)
         good = found.scheme in ("http", "https") and bool(found.host) and urlsplit(url).port != 0
+        good = good and found.fragment is None  # what is asked for would stand behind the # and never leave
     except (ValueError, urllib3.exceptions.LocationValueError):
         good = False
     if not good:
@@ -107,8 +108,9 @@ def host_of(url: str) -> str:
 
 
 def fingerprint(url: str) -> str:
-    """Tells addresses apart without keeping them."""
-    return hashlib.sha256(url.encode()).hexdigest()
+    """Tells addresses apart without keeping them; a new password makes no other service."""
+    parts = urlsplit(url)
+    return hashlib.sha256(parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().encode()).hexdigest()
 
 
 @dataclass
@@ -159,9 +161,9 @@ class Service:
         return None
 
     def wait_after(self, tries: int, asked: float | None = None) -> float:
-        """Seconds to wait after so many failed tries: twice as long each time, at most five minutes."""
+        """Seconds to wait after so many failed tries: twice as long each time, at most five minutes; or as `asked`."""
         base = max(SHORTEST_WAIT if self.pace == 0 else self.pace or FIRST_WAIT, 0.05)
-        return min(max(base * 2 ** (tries - 1), asked or 0), LONGEST_WAIT)
+        return max(min(base * 2 ** min(tries - 1, 30), LONGEST_WAIT), asked or 0)
 
     def pause(self, seconds: float) -> None:
         """Nothing is asked for so long."""
@@ -232,13 +234,21 @@ def _pool(url: str, timeout: float, connections: int) -> urllib3.PoolManager:
         "timeout": urllib3.Timeout(connect=min(timeout, 10.0), read=timeout),
         "headers": {"User-Agent": "geograph-types label.py", "Accept-Encoding": "gzip"},
     }
-    if parts.username is not None:
-        name_and_password = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-        options["headers"] |= urllib3.util.make_headers(basic_auth=name_and_password)
+    if login := _login(url):
+        options["headers"] |= urllib3.util.make_headers(basic_auth=login)
     proxy = urllib.request.getproxies().get(parts.scheme)
     if proxy and not urllib.request.proxy_bypass(parts.hostname or ""):
-        return urllib3.ProxyManager(proxy, **options)
+        proxy = proxy if "://" in proxy else f"http://{proxy}"
+        login = _login(proxy)
+        headers = urllib3.util.make_headers(proxy_basic_auth=login) if login else None
+        return urllib3.ProxyManager(proxy, proxy_headers=headers, **options)
     return urllib3.PoolManager(**options)
+
+
+def _login(url: str) -> str | None:
+    """NAME:PASSWORD of an address that holds them."""
+    parts = urlsplit(url)
+    return None if parts.username is None else f"{unquote(parts.username)}:{unquote(parts.password or '')}"
 
 
 def redirects() -> urllib3.Retry:
@@ -281,7 +291,7 @@ def _retry_after(response: urllib3.BaseHTTPResponse) -> float | None:
     """Seconds, from a number of them or from a date."""
     value = response.headers.get("Retry-After")
     try:
-        return _seconds(value, None) or max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+        return _seconds(value, None) or _seconds(parsedate_to_datetime(value).timestamp() - time.time(), 0.0)
     except (TypeError, ValueError, OverflowError):
         return None
 

@@ -15,7 +15,8 @@ from names_geograph import NUM_DISTANCE_BUCKETS
 
 # Vectors of photos that were just looked at: another distance for the same photo needs no second look.
 REMEMBERED = 64
-# Seconds that a visitor waits for the vision tower, and between two tries to fetch it.
+# Seconds from the begin of fetching the vision tower in which visitors wait for it (who asks later is told at once:
+# questions are answered one by one, and each would keep the next ones waiting), and between two tries to fetch it.
 PATIENCE, BETWEEN_TRIES = 8, 30
 FETCHING = "The part that looks at photos is still being fetched. Please try again in a minute."
 UNREACHABLE = "The part that looks at photos cannot be fetched just now. Please try again in a few minutes."
@@ -78,6 +79,7 @@ class _Tower:
 
     def _begin(self) -> None:
         self._done.clear()
+        self._began = time.monotonic()
         threading.Thread(target=self._load, daemon=True, name="geograph-tower").start()
 
     def _load(self) -> None:
@@ -101,7 +103,7 @@ class _Tower:
             if self._failed_at and time.monotonic() - self._failed_at > BETWEEN_TRIES:
                 self._failed_at = 0.0
                 self._begin()
-        if not self._done.wait(PATIENCE):
+        if not self._done.wait(max(self._began + PATIENCE - time.monotonic(), 0)):
             raise Mistake("", FETCHING)
         if self._failed_at:
             raise Mistake("", UNREACHABLE)

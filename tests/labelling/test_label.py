@@ -286,7 +286,30 @@ def test_a_password_is_sent_and_never_written_and_nothing_is_posted_elsewhere(mo
     assert not [word for word in (b"secret", b"s%65cret", b"hidden") if word in written]
 
 
-@pytest.mark.parametrize("url", ["htp://me:secret@host/x", "http://me:secret@a b/x", "http://me:secret@h:port/x"])
+def test_through_the_proxy_that_the_environment_names(model, run_label, tmp_path, monkeypatch):
+    _, folder = model
+    given = set()
+    with LabellingService(rows_of(3), sleep=0.01) as proxy:
+
+        def look(handler) -> bool:
+            given.add((handler.path.partition("?")[0], handler.headers["Proxy-Authorization"]))
+            return False
+
+        proxy.on_get = proxy.on_post = look
+        monkeypatch.setenv("http_proxy", proxy.address.replace("http://", "me:secret@"))
+        monkeypatch.setenv("no_proxy", "")
+        proxy.url = "http://nowhere.invalid/labeler.json.php?model=types"
+        code, said = run_label(proxy, folder, tmp_path / "log.jsonl", "--submit", "--batches", 1)
+    assert code == 0, said
+    login = f"Basic {pybase64.b64encode_as_string(b'me:secret')}"
+    assert given == {("http://nowhere.invalid/labeler.json.php", login)}
+    assert set(proxy.times().values()) == {1} and len(proxy.times()) == 3 and "secret" not in said
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["htp://me:secret@host/x", "http://me:secret@a b/x", "http://me:secret@h:port/x", "http://me:secret@host/x?a=b#c"],
+)
 def test_what_is_no_address_is_wrong_usage(monkeypatch, capsys, url):
     import label
 
@@ -301,8 +324,8 @@ def test_a_full_disk_stops_and_what_was_taken_is_known(model, run_label, tmp_pat
     _, folder = model
     output = tmp_path / "log.jsonl"
     output.symlink_to("/dev/full")
-    with LabellingService(rows_of(4), sleep=0.01) as service:
-        code, said = run_label(service, folder, output, "--submit", "--limit", 2, "--batches", 1)
+    with LabellingService(rows_of(4), leases=False, sleep=0.01) as service:
+        code, said = run_label(service, folder, output, "--submit", "--limit", 2)
         assert code == 1 and f"{output}: No space left on device; make room" in said
         output.unlink()
         code, said = run_label(service, folder, output, "--submit", "--empty_answers", 1)

@@ -3,11 +3,14 @@
 import base64
 import io
 import json
+import threading
+import time
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from geograph_types.space import model
 from geograph_types.space.asking import (
     Mistake,
     metres_of,
@@ -128,3 +131,26 @@ def test_what_visitors_wrote_is_escaped():
 def test_no_cell_of_the_csv_is_a_formula():
     text = csv_of([prediction(path="=cmd|'/c calc'!A1"), prediction(path="-1.jpg")], CLASSES)
     assert "'=cmd" in text and "'-1.jpg" in text
+
+
+def test_only_the_first_wait_for_a_tower_that_does_not_come(monkeypatch):
+    """Questions are answered one by one: were each to wait, the last of 32 would wait minutes."""
+    monkeypatch.setattr(model, "PATIENCE", 0.3)
+    hub = threading.Event()
+
+    class Pipeline:
+        @property
+        def encoder(self):
+            hub.wait(30)
+            raise OSError("name a folder that holds the tower")  # what only the owner can do
+
+    tower = model._Tower(Pipeline())
+    began = time.monotonic()
+    for _ in range(20):
+        with pytest.raises(Mistake, match="still being fetched"):
+            tower.encoder()
+    assert time.monotonic() - began < 2
+    hub.set()
+    assert tower._done.wait(10)
+    with pytest.raises(Mistake, match="cannot be fetched just now"):
+        tower.encoder()
