@@ -29,6 +29,7 @@ SETTINGS = {
 @dataclass
 class AppArguments:
     model: str | None = field(default=None, metadata={"help": "a model folder or Hub id"})
+    revision: str | None = field(default=None, metadata={"help": "of a model on the Hub: a commit or tag"})
     vision_model: str | None = field(default=None, metadata={"help": "CLIP's vision tower: a Hub id or a folder"})
     port: int = field(default=7860, metadata={"help": "where the page is served"})
 
@@ -36,13 +37,13 @@ class AppArguments:
 def main() -> None:
     (args,) = cli.parse_flags(AppArguments, description=__doc__)
     name = args.model or model_beside()
-    if not Path(name).is_dir() and not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
+    if not Path(name).is_dir() and not re.fullmatch(r"[\w.-]+(/[\w.-]+)?(@[\w./-]+)?", name):
         raise cli.CommandError(f"{name}: no such model folder; train.py makes one")
     os.environ.update(SETTINGS)
     from geograph_types.space.model import SpaceModel
     from geograph_types.space.uploads import Uploads
 
-    space = SpaceModel(name, args.vision_model)
+    space = SpaceModel(name, args.vision_model, args.revision)
     uploads = Uploads([Path(os.environ[UPLOADS])] if os.environ.get(UPLOADS) else None)
     try:
         os.environ["GRADIO_TEMP_DIR"] = str(uploads.folder)

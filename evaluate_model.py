@@ -71,11 +71,13 @@ def main() -> None:
 
 def load_rows(args: EvaluateArguments):
     """The split's rows."""
-    from geograph_types.training.splits import load_split
+    from geograph_types.training.splits import load_split, normalised
 
     rows = load_split(args.dataset, args.dataset_config, args.split)
     if rows is None:
         raise cli.CommandError(f"{args.dataset}: no rows in {args.dataset_config}/{args.split}")
+    if words := normalised(rows):
+        cli.say(f"warning: {args.dataset}: {words}")
     return rows
 
 

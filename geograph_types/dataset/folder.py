@@ -72,8 +72,8 @@ def check_output(final: Path, sources: Iterable[str] = ()) -> None:
     written = read_mark(final)
     if written is None:
         raise CommandError(
-            f"{final}: exists, and prepare_dataset.py did not make it ({MARK} is not in it); name another "
-            "--output_dir or remove it"
+            f"{final}: exists without the mark of what prepare_dataset.py made ({MARK}; version 1.0.0 left none); "
+            "name another --output_dir or remove it"
         )
     for path in files_in(final):
         name = path.relative_to(final).as_posix()

@@ -25,8 +25,8 @@ UNREACHABLE = "The part that looks at photos cannot be fetched just now. Please 
 class SpaceModel:
     """A classifier behind the page. Its vision tower is loaded in the background, from the first moment on."""
 
-    def __init__(self, name: str, vision_model: str | None = None):
-        self.pipeline = load_pipeline(name, vision_model=vision_model)
+    def __init__(self, name: str, vision_model: str | None = None, revision: str | None = None):
+        self.pipeline = load_pipeline(name, revision, vision_model=vision_model)
         self.config = self.pipeline.model.config
         self.classes = list(self.config.classes)
         self.thresholds = dict(zip(self.classes, self.config.thresholds, strict=True))

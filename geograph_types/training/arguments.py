@@ -18,6 +18,9 @@ class ModelArguments:
 
     recipe: str = field(default="default", metadata={"help": f"settings to start from: {', '.join(RECIPES)}"})
     model_name_or_path: str | None = field(default=None, metadata={"help": "go on from this model instead of anew"})
+    revision: str | None = field(
+        default=None, metadata={"help": "of --model_name_or_path on the Hub: a commit or tag"}
+    )
     classes: list[str] | None = field(
         default=None, metadata={"help": "what a new model predicts, in this order; quote names with blanks"}
     )
@@ -37,6 +40,8 @@ class ModelArguments:
             raise ValueError(f"--dropout must be at least 0 and below 1, got {self.dropout}")
         if self.classes is not None:  # "A,B" as well as A B
             self.classes = [name.strip() for part in self.classes for name in part.split(",") if name.strip()]
+        if self.revision and not self.model_name_or_path:
+            raise ValueError(f"--revision {self.revision} is of a --model_name_or_path, which is not named")
         fixed = {name: getattr(self, name) for name in ("classes", "num_distance_buckets", "hidden_dim")}
         if self.model_name_or_path and (given := [name for name, value in fixed.items() if value is not None]):
             raise ValueError(f"--{given[0]} is fixed by --model_name_or_path {self.model_name_or_path}; leave one out")

@@ -97,8 +97,9 @@ def draw_learning_curve(history: list[dict], path: Path) -> None:
         points = [(entry["epoch"], entry[key]) for entry in history if key in entry]
         return [x for x, _ in points], [y for _, y in points]
 
-    figure = Figure(figsize=(8, 3.4), layout="constrained")
+    figure = Figure(figsize=(8, 3.4))
     FigureCanvasAgg(figure)
+    figure.subplots_adjust(left=0.08, right=0.98, bottom=0.15, top=0.9)  # to seek the best takes longer than to draw
     left, right = figure.subplots(1, 2)
     left.plot(*series("loss"), label="training", color=BLUE)
     left.plot(*series("eval_loss"), label="validation", color=RED)

@@ -114,7 +114,7 @@ def new_config(arguments: Arguments, width: int):
     if model.model_name_or_path:
         from geograph_types.hub.models import load_model
 
-        found = load_model(model.model_name_or_path, device="cpu")
+        found = load_model(model.model_name_or_path, model.revision, device="cpu")
         start = found.state_dict()
         changes = {name: getattr(found.config, name) for name in FIELDS if hasattr(found.config, name)} | changes
     else:

@@ -84,12 +84,17 @@ def checkpoint_to_go_on_from(output: Path, settings: dict, named: str | None = N
     known = _settings_in(output)
     checkpoints.remove_unfinished(output)
     found = checkpoints.last_whole_checkpoint(output) if output.is_dir() and not _is_named(named) else None
-    if known not in (None, settings) and not found and not (output / FINISHED).is_file():
+    other = known is not None and any(known.get(name) != settings.get(name) for name in known | settings)
+    if other and not found and not (output / FINISHED).is_file():
         (output / OUT_OF_FOLD).unlink(missing_ok=True)  # it failed before anything that is worth going on from
-    elif known not in (None, settings):
+    elif other:
         raise CommandError(_difference(output, known, settings))
-    if known is None and (output / WEIGHTS).is_file():
-        raise CommandError(f"{output} holds a model that train.py did not begin; --overwrite_output_dir replaces it")
+    if known is None and (found or (output / WEIGHTS).is_file()):
+        what = "checkpoints" if found else "a model"
+        raise CommandError(
+            f"{output} holds {what} and no {SETTINGS}, so that nothing says what was learnt there; name another "
+            "--output_dir, or --overwrite_output_dir starts anew"
+        )
     if _is_named(named):
         found = Path(named)
         if not found.is_dir() or (fault := checkpoints.what_is_broken(found)):
@@ -117,7 +122,10 @@ def _settings_in(output: Path) -> dict | None:
 def _difference(output: Path, known: dict, settings: dict) -> str:
     name = next(key for key in known | settings if known.get(key) != settings.get(key))
     if name.endswith("_rows"):
-        what = f"a run on other {name.removesuffix('_rows')} rows than the dataset holds now"
+        split = name.removesuffix("_rows")
+        what = f"a run on other {split} rows than the dataset holds now"
+        if name not in known:
+            what = f"a run that did not note its {split} rows, as version 1.0.0 did not"
     else:
         what = f"a run with {name} {known.get(name)!r}, not {settings.get(name)!r}"
     return f"{output} holds {what}; give the same to go on with it, or --overwrite_output_dir to start anew"

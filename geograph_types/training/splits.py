@@ -41,14 +41,21 @@ def load_splits(arguments: DataArguments) -> Splits:
     train = found[0]
     if train is None:
         raise CommandError(f"{arguments.dataset}: no rows to train on")
-    norms = norms_of(train.embedding[:: max(1, len(train) // LOOKED_AT)])
-    if (norms < NORMALISED_BELOW).mean() > 0.5 and not arguments.allow_normalised:
-        raise CommandError(
-            f"{arguments.dataset}: its vectors have a mean length of {norms.mean():.2f}, as normalised ones do; the "
-            f"model expects CLIP's own, about 10. --allow_normalised trains on them all the same"
-        )
+    if not arguments.allow_normalised and (words := normalised(train)):
+        raise CommandError(f"{arguments.dataset}: {words}. --allow_normalised trains on them all the same")
     synthetic = is_synthetic(dataset_files(arguments.dataset, arguments.dataset_config, "train"))
     return Splits(train, found[1], found[2], synthetic)
+
+
+def normalised(rows: Rows) -> str | None:
+    """What to say where most vectors look normalised."""
+    norms = norms_of(rows.embedding[:: max(1, len(rows) // LOOKED_AT)])
+    if (norms < NORMALISED_BELOW).mean() <= 0.5:
+        return None
+    return (
+        f"its vectors have a mean length of {norms.mean():.2f}, as normalised ones do; the model expects CLIP's own, "
+        "about 10"
+    )
 
 
 def load_split(dataset: str, config: str, split: str) -> Rows | None:

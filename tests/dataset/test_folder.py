@@ -58,7 +58,7 @@ def test_a_folder_without_the_mark_is_somebody_elses(tmp_path):
     final = tmp_path / "data"
     make(final)
     (final / MARK).unlink()
-    with pytest.raises(CommandError, match="did not make it"):
+    with pytest.raises(CommandError, match="without the mark"):
         check_output(final)
     (tmp_path / "file").touch()
     with pytest.raises(CommandError, match="exists and is no folder"):

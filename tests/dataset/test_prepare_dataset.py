@@ -427,14 +427,14 @@ def test_normalised_vectors_are_refused_or_said(tmp_path):
                 with pytest.raises(CommandError, match=r"look normalised \(median length 1.00.*--allow_normalised"):
                     build(args, tmp_path / name, pool)
     text = (tmp_path / "allowed" / "README.md").read_text()
-    assert "1.00 to 1.00 in the middle" in text
+    assert "between 1.00 and 1.00" in text
     assert "**They are normalised.**" in text
 
 
 def test_the_card_tells_the_measured_norm(prepared, source_rows):
     norms = [np.linalg.norm(np.frombuffer(base64.b64decode(row["embeddings"]), "<f4")) for row in source_rows]
     text = (prepared / "README.md").read_text()
-    assert "{:.2f} to {:.2f} in the middle".format(*np.percentile(norms, [5, 95])) in text
+    assert "between {:.2f} and {:.2f}".format(*np.percentile(norms, [5, 95])) in text
     assert "**not normalised**" in text
 
 

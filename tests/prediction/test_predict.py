@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import time
+from fractions import Fraction
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +25,7 @@ from modeling_geograph import GeographModel
 from names_geograph import CLASSES
 from pipeline_geograph import GeographPipeline
 from tests.support import warm
-from tests.support.photo_factory import make_every_format, make_photos
+from tests.support.photo_factory import make_every_format, make_photos, photo_with_gps
 from tests.support.tiny_tower import make_tiny_tower
 
 
@@ -215,6 +216,25 @@ def test_a_table_of_photos_with_places(model_folder, tower, tmp_path, monkeypatc
     assert found[0]["cross_grid"] == "geometry" and found[0]["types"].startswith("Cross Grid")
     assert 0 < float(found[0]["Cross Far"]) < 1
     assert [bool(row["error"]) for row in found] == [False, False, True, True]
+
+
+def test_a_gps_tag_says_where_the_photographer_stood(model_folder, tower, tmp_path, monkeypatch, capsys):
+    """It is in TQ 30 80; a subject in the next square makes it Cross Grid, from a table and from a folder."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    photo_with_gps(photos / "a.jpg", (51, 30, Fraction(2834, 100)), "N", (0, 7, Fraction(4000, 100)), "W")
+    make_photos(photos, 1, 90, 70)
+    (tmp_path / "photos.csv").write_text(
+        "path,subject,viewpoint\nphotos/a.jpg,TQ 3103 8048,\nphotos/a.jpg,TQ 3003 8048,\nphotos/a.jpg,,\n"
+        "photos/a.jpg,TQ 3103 8048,TQ 3103 8048\n"
+    )
+    flags = ("--model", model_folder, "--vision_model", tower, "--output", tmp_path / "a.jsonl", "--input")
+    run(monkeypatch, capsys, *flags, tmp_path / "photos.csv")
+    found = read(tmp_path / "a.jsonl")
+    assert [row["cross_grid"] == "geometry" for row in found] == [True, False, False, False]
+    run(monkeypatch, capsys, *flags, photos, "--subject", "TQ 3103 8048")
+    found = {row["path"]: row["cross_grid"] for row in read(tmp_path / "a.jsonl")}
+    assert found["a.jpg"] == "geometry" and len(found) == 2 and list(found.values()).count("geometry") == 1
 
 
 def test_the_same_flags_choose_the_same(model_folder, source_rows, tmp_path, monkeypatch, capsys):

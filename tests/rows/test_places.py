@@ -12,6 +12,7 @@ from degrees_geograph import project
 from geograph_types.rows.places import degrees_of, gps_of, is_in_ireland, point_of, viewpoint_of, viewpoint_or_note
 from grid_geograph import format_grid_ref, square_of
 from places_geograph import as_point
+from tests.support.photo_factory import photo_with_gps
 
 # Published in both systems: degrees (ETRS89 or WGS 84) and metres. The Helmert shift is within 5 m.
 KNOWN = [
@@ -158,17 +159,6 @@ def test_what_is_no_place_or_could_be_two(text, why):
 
 def test_nothing_is_no_place():
     assert [as_point(place) for place in (None, "", "  ", "\u200b", float("nan"))] == [None] * 5
-
-
-def photo_with_gps(path, latitude, latitude_ref, longitude, longitude_ref):
-    image = Image.new("RGB", (8, 8))
-    exif = image.getexif()
-    exif.get_ifd(0x8825).update({1: latitude_ref, 2: latitude, 3: longitude_ref, 4: longitude})
-    if path.suffix == ".tif":  # Pillow writes the directory into a TIFF only from bytes
-        image.save(path.with_suffix(".jpg"), exif=exif)
-        exif = Image.open(path.with_suffix(".jpg")).info["exif"]
-    image.save(path, exif=exif)
-    return path
 
 
 def test_gps_tag(tmp_path):

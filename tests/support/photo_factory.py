@@ -130,3 +130,15 @@ def make_every_format(folder: str | Path, seed: int = 0, bad: bool = True) -> tu
     for name, make in {**GOOD, **(BAD if bad else {})}.items():
         (folder / name).write_bytes(make(image))
     return [folder / name for name in GOOD], [folder / name for name in (BAD if bad else {})]
+
+
+def photo_with_gps(path, latitude, latitude_ref, longitude, longitude_ref):
+    """A small photo whose EXIF says where it was taken: degrees, minutes and seconds, and the letters of each."""
+    image = Image.new("RGB", (8, 8))
+    exif = image.getexif()
+    exif.get_ifd(0x8825).update({1: latitude_ref, 2: latitude, 3: longitude_ref, 4: longitude})
+    if path.suffix == ".tif":  # Pillow writes the directory into a TIFF only from bytes
+        image.save(path.with_suffix(".jpg"), exif=exif)
+        exif = Image.open(path.with_suffix(".jpg")).info["exif"]
+    image.save(path, exif=exif)
+    return path
