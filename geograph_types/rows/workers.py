@@ -65,8 +65,10 @@ class ParserPool:
         self.close()
 
     def close(self) -> None:
-        """Ends the workers, whose memory others can use then."""
+        """Ends the workers, and gives their memory back: what was yielded does not count any longer."""
         self._pool.shutdown(cancel_futures=True)
+        if hasattr(mmap, "MADV_REMOVE"):
+            self._memory.madvise(mmap.MADV_REMOVE)
 
     def parse(self, blocks: Iterable[Block]) -> Iterator[SourceRows]:
         """Checked rows, block by block, in order. A block's embeddings are valid until the next one is asked for."""
