@@ -2,24 +2,27 @@
 
     python train.py --dataset geograph-types --dataset_config small --output_dir geograph-type-classifier
 
-Any `TrainingArguments` flag works, alone or in a file (`python train.py args.json`, or YAML); `torchrun` and
-`accelerate launch` start several processes. The same command again goes on from the last checkpoint;
-`--overwrite_output_dir` starts anew. `--recipe official-v1`, `official-v2.3` or `default` chooses the settings.
+Any `TrainingArguments` flag works, alone or in a file (`python train.py args.json`, or YAML); `torchrun` starts
+several processes, and so does `accelerate launch` on GPUs or with MPI. The same command again goes on from the last
+checkpoint; `--overwrite_output_dir` starts anew. `--recipe official-v1`, `official-v2.3` or `default` chooses the
+settings.
 """
 
 from geograph_types import cli
+from geograph_types.training import processes
 from geograph_types.training.arguments import parse
 
 
 def main() -> None:
     """Trains, or goes on, or says that it is done."""
+    processes.check_launcher()
     arguments = parse(__doc__)
     # Trainer itself would push every checkpoint, unfinished and unchecked; what is pushed is pushed once, at the end.
     push_to_hub, arguments.training.push_to_hub = arguments.training.push_to_hub, False
 
     from transformers.utils import logging
 
-    from geograph_types.training import processes, results, run_folder
+    from geograph_types.training import results, run_folder
     from geograph_types.training.run import open_run
 
     logging.disable_progress_bar()  # a bar for each small file saved; the bar of training stays

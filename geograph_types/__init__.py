@@ -13,14 +13,15 @@ __version__ = "2.0.0"
 TRACEBACK_VARIABLE = "GEOGRAPH_TRACEBACK"
 
 
-def _say_interrupted(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    if issubclass(kind, KeyboardInterrupt) and not os.environ.get(TRACEBACK_VARIABLE):
-        print(f"{os.path.basename(sys.argv[0])}: stopped by Ctrl-C", file=sys.stderr)  # noqa: PTH119
-    else:
+def _say_in_one_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    words = {KeyboardInterrupt: "stopped by Ctrl-C", MemoryError: "error: out of memory while loading its libraries"}
+    if kind not in words or os.environ.get(TRACEBACK_VARIABLE):
         sys.__excepthook__(kind, error, trace)
+    else:
+        print(f"{os.path.basename(sys.argv[0])}: {words[kind]}", file=sys.stderr)  # noqa: PTH119
 
 
-# Ctrl-C while a command still loads what it needs: Python then ends as it does, but without a traceback.
+# While a command still loads what it needs: Python then ends as it does, but without a traceback.
 _command = getattr(sys.modules.get("__main__"), "__file__", None) or ""
 if os.path.realpath(os.path.dirname(_command)) == os.path.dirname(os.path.dirname(os.path.realpath(__file__))):  # noqa: PTH120
-    sys.excepthook = _say_interrupted
+    sys.excepthook = _say_in_one_line

@@ -19,6 +19,15 @@ if TYPE_CHECKING:  # its import takes longer than all else here, and whoever ask
 # Characters of one word of a message, and of the whole: libraries quote their input whole, a vector in base64 too.
 LONGEST_WORD, LONGEST_MESSAGE = 300, 1500
 
+# How libraries and the loader say that there is no memory left, besides MemoryError.
+OUT_OF_MEMORY = (
+    "OutOfMemoryError",
+    "can't allocate",
+    "failed to map segment",
+    "Cannot allocate memory",
+    "can't start new thread",
+)
+
 
 class CommandError(Exception):
     """The work failed: one line that says what is wrong, where, and what to do."""
@@ -113,7 +122,7 @@ def usage_error(message: str) -> NoReturn:
 
 def said_of(error: BaseException) -> str:
     """Any exception as the one line that a command ends with."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate" in str(error):
+    if isinstance(error, MemoryError) or any(words in f"{type(error).__name__} {error}" for words in OUT_OF_MEMORY):
         return f"out of memory ({one_line(error)}); close other programs, or take smaller batches"
     if is_full(error):
         return f"{one_line(error)}; make room, then run the same command again"

@@ -27,6 +27,7 @@ def run(root, body: str, *arguments: str, **kwargs) -> subprocess.CompletedProce
         ("print('done')", 0, ""),
         ("raise cli.CommandError('rows.jsonl: line 3\\nis broken')", 1, "rows.jsonl: line 3 is broken"),
         ("raise ValueError('7 is not a bucket')", 1, "7 is not a bucket"),
+        ("raise ImportError('libtorch_cpu.so: failed to map segment from shared object')", 1, "error: out of memory"),
         ("open('/no/such/file')", 1, "/no/such/file: No such file or directory"),
         ("raise KeyboardInterrupt", 130, "stopped by Ctrl-C"),
         ("raise RuntimeError('no such device')", 1, "RuntimeError: no such device"),

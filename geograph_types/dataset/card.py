@@ -1,5 +1,6 @@
 """The dataset's card and its picture, counted from the very rows that were written."""
 
+import contextlib
 import importlib
 from collections import Counter
 from copy import deepcopy
@@ -21,9 +22,10 @@ TEMPLATE = resource("dataset_card.md")
 
 
 def load_libraries() -> None:
-    """Imports what the card and its picture need, so that a thread can do it beforehand."""
-    for name in ("huggingface_hub.repocard", "jinja2", "matplotlib.backends.backend_agg", "matplotlib.figure"):
-        importlib.import_module(name)
+    """Imports what the card and its picture need, so that a thread can do it beforehand; what fails is met again."""
+    with contextlib.suppress(ImportError, MemoryError):
+        for name in ("huggingface_hub.repocard", "jinja2", "matplotlib.backends.backend_agg", "matplotlib.figure"):
+            importlib.import_module(name)
 
 
 def write_card(folder: Path, sources: list[str], contents, rejected: Counter, writer) -> dict[str, dict[str, int]]:

@@ -21,6 +21,7 @@ TOTAL_LIMIT = 256 * MIB  # of all of them, where the room is
 # Memory is used only where that leaves most of it free: Docker gives 64 MiB unless told otherwise.
 SHARE_OF_FREE = 1 / 4
 KEPT = 30 * 60  # seconds
+MOST_FILES = 1000  # of any size: looking through them takes time and memory, too
 QUEUE_SIZE = 32  # questions that wait; the next is told to come again
 LOCK = "lock"
 
@@ -99,8 +100,8 @@ class Uploads:
     def _trim(self, limit: int) -> None:
         files = self._files()
         size, too_old = sum(size for _, size, _ in files), time.time() - self.kept
-        for came, bytes_, path in files:
-            if came < too_old or size > limit:
+        for i, (came, bytes_, path) in enumerate(files):
+            if came < too_old or size > limit or len(files) - i > MOST_FILES:
                 path.unlink(missing_ok=True)
                 size -= bytes_
         for folder in self.folder.iterdir():  # Gradio makes one a file

@@ -1,11 +1,29 @@
 """Several processes (`torchrun`, `accelerate launch`): what one of them does, and what all must agree on."""
 
+import os
 from collections.abc import Callable
 from typing import TypeVar
 
 from geograph_types import cli
 
 T = TypeVar("T")
+
+# How a process learns of the others: from torchrun, Open MPI, MPICH or Intel MPI, MVAPICH.
+SIZES = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")
+
+
+def check_launcher() -> None:
+    """Refuses the one process that `accelerate launch --cpu --num_processes 2` starts where no MPI starts the others.
+
+    Raises:
+        CommandError: it would train with a part of the batch that was asked for, without a word.
+    """
+    launched = "ACCELERATE_MIXED_PRECISION" in os.environ and "MASTER_PORT" in os.environ  # set for several only
+    if launched and not any(name in os.environ for name in SIZES):
+        raise cli.CommandError(
+            "accelerate launch was told of several processes and started one: on CPUs it needs MPI; "
+            "`torchrun --nproc_per_node 2 train.py …` starts them without"
+        )
 
 
 def is_first() -> bool:

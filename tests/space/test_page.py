@@ -239,6 +239,7 @@ def test_an_example_by_keyboard_alone(page):
 def test_many_photos(page, folder):
     page.one("#many-part button").click()
     files = page.wait(lambda: page.one("#files input[type=file]"), "files")
+    page.wait(lambda: not page.all("#files .upload-container[aria-label]"), "a button whose text is its name")
     names = ["in_london.jpg", "no_photo.jpg", "nowhere.jpg"]
     files.send_keys("\n".join(str(folder / name) for name in names))
     page.wait(lambda: "no_photo" in page.one("#files").text.replace(" ", ""), "uploads")

@@ -57,6 +57,14 @@ def test_none_stays_longer_than_said(uploads):
     assert [p.name for p in uploads.folder.iterdir()] == ["young"]
 
 
+def test_many_small_ones_are_bounded_too(uploads, monkeypatch):
+    monkeypatch.setattr("geograph_types.space.uploads.MOST_FILES", 3)
+    for i in range(5):
+        put(uploads, str(i), 1, age=10 - i)
+    uploads.arrived(0)
+    assert sorted(p.name for p in uploads.folder.iterdir()) == ["2", "3", "4"]
+
+
 def test_private_and_removed(tmp_path):
     uploads = Uploads([tmp_path], limit=1000)
     assert stat.S_IMODE(uploads.folder.stat().st_mode) == 0o700

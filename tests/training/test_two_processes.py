@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from geograph_types.cli import CommandError
 from geograph_types.training import checkpoints
+from geograph_types.training.processes import check_launcher
 from tests.support import warm
 
 # Without dropout both see the same numbers; two folds, label noise and calibration as by default.
@@ -63,3 +65,14 @@ def test_a_killed_group_goes_on_and_ends_as_one_process_does(dataset, train, tmp
         assert found["loss"] == pytest.approx(expected["loss"], rel=1e-3)
     assert (two / "label_noise.csv").read_text() == (one / "label_noise.csv").read_text()
     assert not list(two.glob(".*"))
+
+
+def test_one_process_where_several_were_asked_for_is_refused(monkeypatch):
+    """`accelerate launch --cpu --num_processes 2` sets these and starts one."""
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
+    check_launcher()
+    monkeypatch.setenv("MASTER_PORT", "29500")
+    with pytest.raises(CommandError, match="torchrun --nproc_per_node 2"):
+        check_launcher()
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    check_launcher()
