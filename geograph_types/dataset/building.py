@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from geograph_types.cli import CommandError, progress
+from geograph_types.cli import CommandError, progress, say
 from geograph_types.dataset.arguments import PrepareArguments
 from geograph_types.dataset.card import load_libraries, write_card
 from geograph_types.dataset.corrections import read_corrections
@@ -128,6 +128,8 @@ def check_norms(args: PrepareArguments, norm: np.ndarray) -> None:
             "have about 10), and models trained on CLIP's own answer wrongly on them: give the vectors as CLIP makes "
             "them, or say --allow_normalised"
         )
+    if short := int((norm < NORMALISED_BELOW).sum()):
+        say(f"warning: {short:,} of {len(norm):,} vectors look normalised (shorter than {NORMALISED_BELOW})")
 
 
 def open_sources(args: PrepareArguments) -> list[Source]:

@@ -407,7 +407,7 @@ def test_a_source_is_read_once_and_its_rows_are_not_kept(tmp_path, monkeypatch):
     assert held[-1] - held[2] < 3_000_000, "6,000 rows are 12 MB of vectors"
 
 
-def test_normalised_vectors_are_refused_or_said(tmp_path):
+def test_normalised_vectors_are_refused_or_said(tmp_path, capsys):
     from geograph_types.dataset.arguments import PrepareArguments
     from geograph_types.dataset.building import build
     from geograph_types.rows.workers import ParserPool
@@ -429,6 +429,13 @@ def test_normalised_vectors_are_refused_or_said(tmp_path):
     text = (tmp_path / "allowed" / "README.md").read_text()
     assert "between 1.00 and 1.00" in text
     assert "**They are normalised.**" in text
+    mixed = rows[:15] + rows_of("synthetic:40")[15:]
+    args = PrepareArguments([str(write(tmp_path / "mixed.jsonl", mixed))])
+    (tmp_path / "mixed").mkdir()
+    with ParserPool(1) as pool:
+        build(args, tmp_path / "mixed", pool)
+    assert "**But 15 of them look normalised**" in (tmp_path / "mixed" / "README.md").read_text()
+    assert "warning: 15 of 40 vectors look normalised" in capsys.readouterr().err
 
 
 def test_the_card_tells_the_measured_norm(prepared, source_rows):
