@@ -32,9 +32,10 @@ php:
 		|| echo "no PHP here: the test of the exported weights in PHP will be skipped"
 
 # As many processes as cores; the tests of one file stay together, since they share what is costly to make.
+# Byte code is kept, whatever the environment says: what the tests start would compile the project each time.
 JOBS ?= 2
 test: install browser php
-	$(PY) -m pytest -n $(JOBS) --dist loadfile
+	PYTHONDONTWRITEBYTECODE= $(PY) -m pytest -n $(JOBS) --dist loadfile
 
 # Odd input of every kind, FUZZ cases a test, and how many were tried; a short part of it runs with the tests.
 FUZZ ?= 500

@@ -1,7 +1,9 @@
-"""An official .pth checkpoint → a whole Hub repository. You need this only to use or compare the official weights.
+"""An official .pth checkpoint → a whole Hub repository.
 
-python convert_checkpoint.py best_geograph_model_v2.3.pth --output_dir official-v2.3
-python convert_checkpoint.py --download v2.3 --output_dir official-v2.3
+You need this only to use or compare the official weights.
+
+    python convert_checkpoint.py best_geograph_model_v2.3.pth --output_dir official-v2.3
+    python convert_checkpoint.py --download v2.3 --output_dir official-v2.3
 """
 
 from dataclasses import dataclass, field

@@ -20,7 +20,13 @@ if TYPE_CHECKING:  # its import takes longer than all else here, and whoever ask
 LONGEST_WORD, LONGEST_MESSAGE = 300, 1500
 
 # How libraries and the loader say that there is no memory left, besides MemoryError.
-OUT_OF_MEMORY = ("OutOfMemoryError", "can't allocate", "failed to map segment", "Cannot allocate memory")
+OUT_OF_MEMORY = (
+    "OutOfMemoryError",
+    "can't allocate",
+    "failed to map segment",
+    "Cannot allocate memory",
+    "can't start new thread",
+)
 
 
 class CommandError(Exception):

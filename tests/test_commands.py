@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from tests.conftest import ROOT
+from tests.support import warm
 from tests.support.imports import COMMANDS
 
 
@@ -26,8 +27,6 @@ def test_help_is_shown_and_loads_no_heavy_library(command):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_wrong_usage_is_one_line(command):
-    done = subprocess.run(
-        [sys.executable, ROOT / f"{command}.py", "--no_such_flag"], capture_output=True, text=True, check=False
-    )
+    done = warm.run(f"{command}.py", "--no_such_flag")
     assert done.returncode == 2
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr

@@ -6,8 +6,6 @@ Ray is started once, by the code that starts it where no cluster is named; the c
 import gzip
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 
@@ -26,7 +24,7 @@ from geograph_types.ray_jobs import session
 from geograph_types.rows.block_files import read_blocks
 from geograph_types.rows.synthetic import lines_of
 from modeling_geograph import GeographModel
-from tests.conftest import ROOT
+from tests.support import warm
 from tests.support.commands import in_process, made_dataset
 from tests.support.photo_factory import landscape
 from tests.support.tiny_tower import make_tiny_tower
@@ -55,12 +53,8 @@ def cluster():
         yield ray.get_runtime_context().gcs_address
 
 
-def command(place, *flags) -> list[str]:
-    return [sys.executable, *map(str, (ROOT / "predict.py", "--model", place / "model", *flags))]
-
-
 def predict(place, *flags) -> str:
-    done = subprocess.run(command(place, *flags), capture_output=True, text=True, check=False)
+    done = warm.run("predict.py", "--model", place / "model", *flags)
     assert done.returncode == 0, done.stderr
     return done.stderr
 
@@ -106,7 +100,7 @@ def test_a_killed_worker_loses_and_doubles_nothing(place, tmp_path, cluster):
     (tmp_path / "rows-3.jsonl").write_bytes(lines[-1])
     flags = ("--engine", "ray", "--ray_address", cluster, "--output", tmp_path / "answers")
     flags = (*flags, "--input", f"file://{tmp_path}/rows-*.jsonl")
-    run_and_kill(command(place, *flags))
+    run_and_kill("predict.py", "--model", place / "model", *flags)
     same(answers_of(tmp_path / "answers"), pq.read_table(place / "local.parquet"))
     # What is missing, and only that, is done by the same command.
     gone = tmp_path / "answers" / "part-00001.parquet"
@@ -117,16 +111,16 @@ def test_a_killed_worker_loses_and_doubles_nothing(place, tmp_path, cluster):
     same(answers_of(tmp_path / "answers"), pq.read_table(place / "local.parquet"))
 
 
-def run_and_kill(command: list[str]) -> None:
+def run_and_kill(*command: object) -> None:
     """Runs a command, with `kill -9` on one of its workers as soon as there is one."""
-    run = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    run = warm.start(*command)
     killed = kill_a_worker(run)
     said = run.communicate(timeout=400)[1]
     assert run.returncode == 0, said
     assert killed, "a worker was there to be killed"
 
 
-def kill_a_worker(run: subprocess.Popen) -> bool:
+def kill_a_worker(run: warm.Process) -> bool:
     end = time.monotonic() + 300
     while run.poll() is None and time.monotonic() < end:
         for process in psutil.Process().children(recursive=True):
@@ -173,7 +167,7 @@ def test_a_dataset_is_the_same_bit_for_bit(sources, tmp_path, cluster):
     local = in_process("prepare_dataset", *flags_of(sources), "--output_dir", tmp_path / "local")
     assert local.returncode == 0, local.stderr
     ray = ("--output_dir", tmp_path / "ray", "--engine", "ray", "--ray_address", cluster)
-    run_and_kill([sys.executable, *map(str, (ROOT / "prepare_dataset.py", *flags_of(sources), *ray))])
+    run_and_kill("prepare_dataset.py", *flags_of(sources), *ray)
     expected = contents_of(tmp_path / "local")
     assert expected["rejected.jsonl"].count(b"\n") == 5
     assert contents_of(tmp_path / "ray") == expected

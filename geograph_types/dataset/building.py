@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from geograph_types.cli import CommandError, progress
+from geograph_types.cli import CommandError, progress, say
 from geograph_types.dataset.arguments import PrepareArguments
 from geograph_types.dataset.card import load_libraries, write_card
 from geograph_types.dataset.corrections import read_corrections
@@ -58,10 +58,16 @@ class Remembered:
         return any(map(len, self._ids))
 
     def contents(self, small: int, medium: int) -> Contents:
-        tags = np.unpackbits(np.concatenate(self._tags), axis=1).view(bool)
-        split = np.concatenate(self._splits)
-        chosen = select(np.concatenate(self._ids), tags, split, small, medium)
-        return Contents(tags, split, chosen, np.concatenate(self._norms))
+        """Once only: each list is let go when its array is there."""
+        tags = np.unpackbits(_joined(self._tags), axis=1).view(bool)
+        split, norm = _joined(self._splits), _joined(self._norms)
+        return Contents(tags, split, select(_joined(self._ids), tags, split, small, medium), norm)
+
+
+def _joined(pieces: list[np.ndarray]) -> np.ndarray:
+    whole = np.concatenate(pieces)
+    pieces.clear()
+    return whole
 
 
 def build(args: PrepareArguments, folder: Path, pool: Any, parts: list[Source] | None = None) -> Built:
@@ -102,6 +108,7 @@ def build(args: PrepareArguments, folder: Path, pool: Any, parts: list[Source] |
             writer.add(block, split)
             remembered.add(block, split)
         pool.close()
+        del seen
         rejections.judge()
         if not remembered:
             rejections.nothing_good()
@@ -121,6 +128,8 @@ def check_norms(args: PrepareArguments, norm: np.ndarray) -> None:
             "have about 10), and models trained on CLIP's own answer wrongly on them: give the vectors as CLIP makes "
             "them, or say --allow_normalised"
         )
+    if short := int((norm < NORMALISED_BELOW).sum()):
+        say(f"warning: {short:,} of {len(norm):,} vectors look normalised (shorter than {NORMALISED_BELOW})")
 
 
 def open_sources(args: PrepareArguments) -> list[Source]:

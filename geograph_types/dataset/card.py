@@ -68,9 +68,17 @@ def _pretty_name(synthetic: bool) -> str:
 
 
 def _norm(norm: np.ndarray) -> dict[str, float | bool]:
-    """The lengths of these very vectors: the middle nine tenths, the median, and whether they look normalised."""
+    """The lengths of these very vectors: the middle nine tenths, the median, and which look normalised."""
     low, median, high = np.percentile(norm, [5, 50, 95])
-    return {"low": low, "median": median, "high": high, "normalised": bool(median < NORMALISED_BELOW)}
+    short = int((norm < NORMALISED_BELOW).sum())
+    return {
+        "low": low,
+        "median": median,
+        "high": high,
+        "normalised": bool(median < NORMALISED_BELOW),
+        "short": short,
+        "limit": NORMALISED_BELOW,
+    }
 
 
 def _metadata(folder: Path, rows: dict, writer):

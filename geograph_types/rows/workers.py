@@ -30,6 +30,9 @@ SLOT_BYTES = INPUT_BYTES + OUTPUT_BYTES
 # The slots, made before the workers start so that they inherit them.
 _memory: mmap.mmap | None = None
 
+# Seconds after which worker processes that have not begun never will.
+START_SECONDS = 30
+
 
 class ParserPool:
     """Workers that parse blocks, in order; use as a context, or `close` it.
@@ -46,7 +49,12 @@ class ParserPool:
         if sys.platform == "linux":
             context = multiprocessing.get_context("fork")
             self._pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent)
-            self._pool.submit(os.getpid).result()  # starts all of them now, before any library starts threads
+            try:
+                self._pool.submit(os.getpid).result(START_SECONDS)  # starts all now, before a library starts threads
+            except TimeoutError:  # without memory the thread that feeds them dies, and nobody is told
+                for process in multiprocessing.active_children():
+                    process.kill()
+                raise CommandError(f"no worker process began in {START_SECONDS} seconds (out of memory?)") from None
         else:
             self._pool = ThreadPoolExecutor(workers)
 
@@ -57,8 +65,10 @@ class ParserPool:
         self.close()
 
     def close(self) -> None:
-        """Ends the workers, whose memory others can use then."""
+        """Ends the workers, and gives their memory back: what was yielded does not count any longer."""
         self._pool.shutdown(cancel_futures=True)
+        if hasattr(mmap, "MADV_REMOVE"):
+            self._memory.madvise(mmap.MADV_REMOVE)
 
     def parse(self, blocks: Iterable[Block]) -> Iterator[SourceRows]:
         """Checked rows, block by block, in order. A block's embeddings are valid until the next one is asked for."""

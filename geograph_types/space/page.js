@@ -178,7 +178,7 @@
     const place = event.target.closest?.("#photo, #files");
     if (!place || !files?.length) return;
     const message = refused(files, place.id);
-    if (!message) return;
+    if (!message) return clearError(place.id); // what was said is of the file before
     event.preventDefault();
     event.stopImmediatePropagation();
     if (event.target.value) event.target.value = "";

@@ -368,7 +368,46 @@ def test_titles_that_come_late_give_all_files_the_column(tmp_path, monkeypatch):
     assert set(ids_in(tmp_path / "out", "medium")["train"]) < set(order)
 
 
-def test_normalised_vectors_are_refused_or_said(tmp_path):
+def test_a_source_is_read_once_and_its_rows_are_not_kept(tmp_path, monkeypatch):
+    """What keeps memory flat, without a clock: bytes read, and bytes held while blocks go by."""
+    import tracemalloc
+
+    import pyarrow as pa
+
+    from geograph_types.dataset import building, writer
+    from geograph_types.dataset.arguments import PrepareArguments
+    from geograph_types.rows.readers import Source
+    from geograph_types.rows.workers import ParserPool
+
+    monkeypatch.setattr(writer, "ROW_GROUP_ROWS", 256)
+    source, read, held = tmp_path / "rows.jsonl", [], []
+    source.write_bytes(b"".join(lines_of("synthetic:6000")))
+    line_blocks, keep_new = Source.line_blocks, building.keep_new
+
+    def counted_blocks(self):
+        for block in line_blocks(self):
+            read.append(len(block.data))
+            yield block
+
+    def weighed(block, *others):
+        held.append(tracemalloc.get_traced_memory()[0] + pa.total_allocated_bytes())
+        return keep_new(block, *others)
+
+    monkeypatch.setattr(Source, "line_blocks", counted_blocks)
+    monkeypatch.setattr(building, "keep_new", weighed)
+    (tmp_path / "out").mkdir()
+    tracemalloc.start()
+    try:
+        with ParserPool(1) as pool:
+            building.build(PrepareArguments([str(source)]), tmp_path / "out", pool)
+    finally:
+        tracemalloc.stop()
+    assert sum(read) == source.stat().st_size
+    assert len(held) > 6
+    assert held[-1] - held[2] < 3_000_000, "6,000 rows are 12 MB of vectors"
+
+
+def test_normalised_vectors_are_refused_or_said(tmp_path, capsys):
     from geograph_types.dataset.arguments import PrepareArguments
     from geograph_types.dataset.building import build
     from geograph_types.rows.workers import ParserPool
@@ -388,14 +427,21 @@ def test_normalised_vectors_are_refused_or_said(tmp_path):
                 with pytest.raises(CommandError, match=r"look normalised \(median length 1.00.*--allow_normalised"):
                     build(args, tmp_path / name, pool)
     text = (tmp_path / "allowed" / "README.md").read_text()
-    assert "1.00 to 1.00 in the middle" in text
+    assert "between 1.00 and 1.00" in text
     assert "**They are normalised.**" in text
+    mixed = rows[:15] + rows_of("synthetic:40")[15:]
+    args = PrepareArguments([str(write(tmp_path / "mixed.jsonl", mixed))])
+    (tmp_path / "mixed").mkdir()
+    with ParserPool(1) as pool:
+        build(args, tmp_path / "mixed", pool)
+    assert "**But 15 of them look normalised**" in (tmp_path / "mixed" / "README.md").read_text()
+    assert "warning: 15 of 40 vectors look normalised" in capsys.readouterr().err
 
 
 def test_the_card_tells_the_measured_norm(prepared, source_rows):
     norms = [np.linalg.norm(np.frombuffer(base64.b64decode(row["embeddings"]), "<f4")) for row in source_rows]
     text = (prepared / "README.md").read_text()
-    assert "{:.2f} to {:.2f} in the middle".format(*np.percentile(norms, [5, 95])) in text
+    assert "between {:.2f} and {:.2f}".format(*np.percentile(norms, [5, 95])) in text
     assert "**not normalised**" in text
 
 

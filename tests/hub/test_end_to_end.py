@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from names_geograph import TAGS
-from tests.support.publishing import Publisher, hub_environment, pushed, run_fresh, write_model
+from tests.support.publishing import hub_environment, pushed, run_fresh, write_model
 
 MODEL, DATA = "user/geograph-type-classifier", "user/geograph-types"
 
@@ -33,17 +33,15 @@ def folders(tmp_path_factory):
 @pytest.fixture(scope="module")
 def hub(folders):
     """A Hub to which the whole way led: rows prepared and pushed, a model trained and pushed, a second version."""
-    server, environment = pushed().hub, pushed().environment
-    with Publisher(environment) as publish:
-        server.publish = publish
-        for arguments in (
-            ("dataset", "--path", folders / "geograph-types", "--repo_id", DATA, "--tag", "v1.0"),
-            ("model", "--path", folders / "geograph-type-classifier", "--repo_id", MODEL, "--tag", "v1.0"),
-            ("model", "--path", folders / "second", "--repo_id", MODEL),
-        ):
-            answer = publish(*arguments)
-            assert answer.status == 0, answer.err
-        yield server
+    server = pushed().hub
+    for arguments in (
+        ("dataset", "--path", folders / "geograph-types", "--repo_id", DATA, "--tag", "v1.0"),
+        ("model", "--path", folders / "geograph-type-classifier", "--repo_id", MODEL, "--tag", "v1.0"),
+        ("model", "--path", folders / "second", "--repo_id", MODEL),
+    ):
+        answer = pushed().publish(*arguments)
+        assert answer.status == 0, answer.err
+    return server
 
 
 @pytest.fixture
@@ -134,7 +132,7 @@ def test_the_dataset_by_name(hub, folders, reader, tmp_path):
 
 
 def test_a_private_dataset_is_for_its_owner(hub, folders, tmp_path):
-    answer = hub.publish("dataset", "--path", folders / "geograph-types", "--repo_id", "user/hidden", "--private")
+    answer = pushed().publish("dataset", "--path", folders / "geograph-types", "--repo_id", "user/hidden", "--private")
     assert answer.status == 0, answer.err
     code = (
         "from datasets import load_dataset\n"
@@ -149,17 +147,17 @@ def test_a_private_dataset_is_for_its_owner(hub, folders, tmp_path):
 
 def test_a_synthetic_model_is_published_on_purpose_only(hub, folders):
     arguments = ("model", "--path", folders / "synthetic", "--repo_id", "user/synthetic")
-    answer = hub.publish(*arguments)
+    answer = pushed().publish(*arguments)
     assert answer.status == 1 and "synthetic rows" in answer.err and "--allow_synthetic" in answer.err
     assert ("models", "user/synthetic") not in hub.repos
-    answer = hub.publish(*arguments, "--allow_synthetic")
+    answer = pushed().publish(*arguments, "--allow_synthetic")
     assert answer.status == 0, answer.err
     assert json.loads(hub.repos["models", "user/synthetic"].files["config.json"].content)["synthetic"] is True
 
 
 def test_the_space_starts_from_its_files_alone(hub, folders, reader, tmp_path):
     """Fetched from the Hub into an empty folder, it serves the page and answers through its API."""
-    answer = hub.publish("space", "--path", folders / "second", "--repo_id", "user/demo")
+    answer = pushed().publish("space", "--path", folders / "second", "--repo_id", "user/demo")
     assert answer.status == 0, answer.err
     repo = hub.repos["spaces", "user/demo"]
     card = yaml.safe_load(repo.files["README.md"].content.decode().split("---\n")[1])

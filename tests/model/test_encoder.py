@@ -416,7 +416,9 @@ def test_precision_is_said_once(tower_dir, root):
 
 def test_other_threads_keep_their_share_of_the_machine(encoder):
     """The encoder's threads work alone each; a thread started meanwhile has all cores, as before."""
-    before, seen = torch.get_num_threads(), []
+    mine = torch.get_num_threads()
+    torch.set_num_threads(before := 3)
+    seen: list[int] = []
     stream = encoder.encode([np.zeros((8, 8), np.uint8)] * 8, batch_size=1)
     next(stream)
     other = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
@@ -424,6 +426,7 @@ def test_other_threads_keep_their_share_of_the_machine(encoder):
     other.join()
     with contextlib.closing(stream):
         assert seen == [before] and torch.get_num_threads() == before
+    torch.set_num_threads(mine)
 
 
 def test_a_photo_that_comes_byte_by_byte_is_given_up(monkeypatch):

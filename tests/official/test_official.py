@@ -11,9 +11,12 @@ import pytest
 import torch
 
 from geograph_types.files import ROOT
+from geograph_types.official import steps
 from geograph_types.rows.synthetic import lines_of
 from modeling_geograph import GeographModel
 from names_geograph import CLASSES
+from tests.support import warm
+from tests.support.commands import Done, in_process
 
 
 @pytest.fixture(scope="module")
@@ -40,15 +43,21 @@ def server(tmp_path_factory):
         served.shutdown()
 
 
-def official(server, output, *more) -> subprocess.CompletedProcess:
-    address, folder = server
-    command = [sys.executable, "-m", "geograph_types.official", "--rows", f"{address}/rows.jsonl.gz"]
-    command += ["--weights", folder / "weights.pth", "--output_dir", output, "--epochs", "1", *more]
-    return subprocess.run(list(map(str, command)), capture_output=True, text=True, cwd=ROOT, timeout=580)
+@pytest.fixture
+def official(monkeypatch):
+    """`make official` in this process; each step is a process, as ever, that finds the libraries loaded."""
+    monkeypatch.setattr(steps.subprocess, "run", lambda command: warm.run(*command[1:]))
+
+    def official(server, output, *more) -> Done:
+        address, folder = server
+        flags = ("--rows", f"{address}/rows.jsonl.gz", "--weights", folder / "weights.pth", "--output_dir", output)
+        return in_process("geograph_types.official.__main__", *flags, "--epochs", 1, *more)
+
+    return official
 
 
 @pytest.mark.slow
-def test_from_nothing_to_the_table_and_on_from_each_step(server, tmp_path, monkeypatch):
+def test_from_nothing_to_the_table_and_on_from_each_step(official, server, tmp_path, monkeypatch):
     monkeypatch.setenv("GEOGRAPH_CACHE", str(tmp_path / "cache"))
     output = tmp_path / "official"
     first = official(server, output)
@@ -91,6 +100,8 @@ def test_other_rows_make_every_step_anew(tmp_path):
 
 
 def test_a_missing_file_is_said_before_anything_begins(tmp_path):
-    result = official(("http://127.0.0.1:1", tmp_path), tmp_path / "out")
+    command = [sys.executable, "-m", "geograph_types.official", "--rows", "http://127.0.0.1:1/rows.jsonl.gz"]
+    command += ["--weights", tmp_path / "weights.pth", "--output_dir", tmp_path / "out"]
+    result = subprocess.run(list(map(str, command)), capture_output=True, text=True, cwd=ROOT)
     assert result.returncode == 1 and "no such file" in result.stderr.splitlines()[-1]
     assert not (tmp_path / "out").exists()

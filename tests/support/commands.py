@@ -25,7 +25,7 @@ class Done:
 
 
 def in_process(command: str, *flags: object) -> Done:
-    """Runs `command.py` with these flags as `cli.run` would, but for signals and the end of the process."""
+    """Runs `command.py`, or a module with a `main`, as `cli.run` would, but for signals and the end of the process."""
     out, err, status = io.StringIO(), io.StringIO(), 0
     before, sys.argv = sys.argv, [f"{command}.py", *map(str, flags)]
     try:

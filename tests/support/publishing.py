@@ -23,19 +23,18 @@ _KEPT = tempfile.TemporaryDirectory(prefix="geograph-pushed-")
 # One fresh process does command after command, since starting it takes longer than publishing.
 # The client's waits between its retries are cut short; everything else is as a user has it.
 DRIVER = """
-import contextlib, io, json, os, sys, time
+import contextlib, importlib, io, json, os, sys, time
 time.sleep = lambda seconds: None
 from geograph_types import cli
-import publish
 for line in sys.stdin:
-    environment, arguments = json.loads(line)
+    environment, command, *arguments = json.loads(line)
     before = dict(os.environ)
     os.environ.update(environment)
-    sys.argv = ["publish.py", *arguments]
+    sys.argv = [f"{command}.py", *arguments]
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
-            cli.run(publish.main)
+            cli.run(importlib.import_module(command).main)
         except SystemExit as stop:
             status = stop.code
     os.environ.update(before)
@@ -51,7 +50,7 @@ class Answer:
 
 
 class Publisher:
-    """`publish.py`, again and again, in one process with the given environment."""
+    """`publish.py` and what else pushes, again and again, in one process with the given environment."""
 
     def __init__(self, environment: dict[str, str]):
         self.process = subprocess.Popen(
@@ -65,7 +64,11 @@ class Publisher:
 
     def __call__(self, *arguments: object, **environment: str) -> Answer:
         """`publish.py ARGUMENTS…` → its exit status and what it printed."""
-        self.process.stdin.write(json.dumps([environment, [str(argument) for argument in arguments]]) + "\n")
+        return self.command("publish", *arguments, **environment)
+
+    def command(self, command: str, *arguments: object, **environment: str) -> Answer:
+        """Another command, by its name without `.py`."""
+        self.process.stdin.write(json.dumps([environment, command, *map(str, arguments)]) + "\n")
         self.process.stdin.flush()
         return Answer(*json.loads(self.process.stdout.readline()))
 
@@ -91,20 +94,6 @@ def hub_environment(url: str, home: Path, user: str = "test") -> dict[str, str]:
     }
 
 
-def command(*arguments: object, cwd: Path, environment: dict[str, str] | None = None) -> None:
-    """One of the repository's commands, in a fresh process: `command("train.py", "--dataset", …, cwd=folder)`."""
-    program, *flags = map(str, arguments)
-    done = subprocess.run(
-        [sys.executable, str(ROOT / program), *flags],
-        cwd=cwd,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-
-
 def write_rows(file: Path, rows: int = 240) -> None:
     """Source rows as people have them: JSONL with base64 vectors."""
     generator = np.random.default_rng(0)
@@ -124,7 +113,7 @@ def write_rows(file: Path, rows: int = 240) -> None:
 class Pushed:
     folder: Path
     hub: HubServer
-    environment: dict[str, str]
+    publish: Publisher
 
 
 @functools.cache
@@ -137,16 +126,16 @@ def pushed() -> Pushed:
     (folder / "home").mkdir(parents=True)
     write_rows(folder / "rows.jsonl")
     hub = HubServer().__enter__()
-    environment = hub_environment(hub.url, folder / "home")
-    command(
-        "prepare_dataset.py", "--source", "rows.jsonl", "--small", "100", "--push_to_hub", "geograph-types",
-        cwd=folder, environment=environment,
-    )  # fmt: skip
-    command(
-        "train.py", "--dataset", "geograph-types", "--num_train_epochs", "1", "--push_to_hub", "--output_dir",
-        folder / "geograph-type-classifier", cwd=folder, environment=environment,
-    )  # fmt: skip
-    return Pushed(folder, hub, environment)
+    publish = Publisher(hub_environment(hub.url, folder / "home"))
+    data, model = folder / "geograph-types", folder / "geograph-type-classifier"
+    for command in (
+        ("prepare_dataset", "--source", folder / "rows.jsonl", "--small", 100, "--output_dir", data,
+         "--push_to_hub", "geograph-types"),
+        ("train", "--dataset", data, "--num_train_epochs", 1, "--push_to_hub", "--output_dir", model),
+    ):  # fmt: skip
+        done = publish.command(*command)
+        assert done.status == 0, done.err
+    return Pushed(folder, hub, publish)
 
 
 def write_dataset(folder: Path, rows: int = 6) -> Path:

@@ -132,6 +132,9 @@ def _serve(server: socket.socket) -> dict | None:
     """Forks for each request; returns it in the process that is to do it, and None at the end."""
     while True:
         message, files, _, _ = socket.recv_fds(server, LONGEST, 4)
+        with suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
         if not message:
             return None
         if not os.fork():
@@ -139,9 +142,6 @@ def _serve(server: socket.socket) -> dict | None:
             return _apart(json.loads(message), *files)
         for file in files:
             os.close(file)
-        with suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
 
 
 def _apart(request: dict, *files: int) -> dict:
