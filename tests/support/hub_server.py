@@ -303,7 +303,9 @@ class Handler(BaseHTTPRequestHandler):
             raise Refusal(409, message, body={"error": message, "url": url})
         if kind == "spaces" and not wanted.get("sdk"):
             raise Refusal(400, "a Space needs an sdk")
-        repo = self.server.repos[kind, repo_id] = Repo(private=wanted.get("visibility") == "private" or bool(wanted.get("private")))
+        repo = self.server.repos[kind, repo_id] = Repo(
+            private=wanted.get("visibility") == "private" or bool(wanted.get("private"))
+        )
         repo.commit({".gitattributes": File(b"*.safetensors filter=lfs\n", False)}, "initial commit")
         return {"url": url, "name": repo_id, "id": "0"}
 
