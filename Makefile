@@ -11,6 +11,7 @@ install: $(VENV)/.installed
 
 # torch alone and first: with its pin settled, nothing that depends on it brings CUDA along.
 $(VENV)/.installed: requirements-lock.txt
+	@echo "Installing into $(VENV): some minutes, some 2.5 GB."
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) "$$(grep '^torch==' requirements-lock.txt)"
 	$(PIP) -r requirements-lock.txt

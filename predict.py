@@ -29,7 +29,11 @@ class PredictArguments:
         default=None, metadata={"help": "I/N: the I-th of N runs that share the input, such as 2/8"}
     )
     subject: str | None = field(
-        default=None, metadata={"help": "place of the subject of all photos that have none of their own"}
+        default=None,
+        metadata={
+            "help": "place of the subject of all photos that have none of their own; it decides where a "
+            "photo's GPS tag, or its table, says where the photographer stood"
+        },
     )
     vision_model: str | None = field(
         default=None, metadata={"help": "CLIP tower for photos, folder or Hub id; default: the one of the model"}

@@ -43,9 +43,9 @@ def parser_of(classes: Sequence[type], description: str) -> tuple[argparse.Argum
         class HfFlagParser(FlagParser, HfArgumentParser):
             pass
 
-        parser = HfFlagParser(tuple(classes), description=description, formatter_class=Help)
+        parser = HfFlagParser(tuple(classes), description=description, formatter_class=Help, allow_abbrev=False)
         return parser, lambda args: parser.parse_args_into_dataclasses(args, look_for_args_file=False)
-    parser = FlagParser(description=description, formatter_class=Help)
+    parser = FlagParser(description=description, formatter_class=Help, allow_abbrev=False)
     for one in classes:
         hints = typing.get_type_hints(one)
         for field in dataclasses.fields(one):

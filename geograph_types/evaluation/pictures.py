@@ -98,7 +98,7 @@ def confusion(path: Path, shares: dict, support: dict[str, int]) -> None:
     classes = list(support)
     figure = _figure(11, 4.8)
     for axes, key, title in zip(
-        figure.subplots(1, 2), ("predicted", "true"), ("What is predicted", "What else it truly is"), strict=True
+        figure.subplots(1, 2), ("predicted", "true"), ("What is predicted", "Its other true types"), strict=True
     ):
         values = np.array(shares[key])
         axes.imshow(values, cmap="Blues", vmin=0, vmax=1)
@@ -163,5 +163,7 @@ def reliance(path: Path, shortcut: dict[str, dict]) -> None:
     handles, labels = axes.get_legend_handles_labels()
     columns = min(len(labels), 4 * len(shortcut))  # so that the legend is no wider than the picture
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
-    figure.suptitle("The shortcut test: flat lines are what one wants", x=0.01, ha="left", fontsize=12)
+    figure.suptitle(
+        "How much the model leans on the distance: flat lines are what one wants", x=0.01, ha="left", fontsize=12
+    )
     _save(figure, path)

@@ -21,8 +21,8 @@ def check_launcher() -> None:
     launched = "ACCELERATE_MIXED_PRECISION" in os.environ and "MASTER_PORT" in os.environ  # set for several only
     if launched and not any(name in os.environ for name in SIZES):
         raise cli.CommandError(
-            "accelerate launch was told of several processes and started one: on CPUs it needs MPI; "
-            "`torchrun --nproc_per_node 2 train.py …` starts them without"
+            "accelerate launch was told of several processes and started one: on CPUs it needs MPI and its "
+            "--mpirun_hostfile; `torchrun --nproc_per_node 2 train.py …` starts them without"
         )
 
 
