@@ -61,7 +61,7 @@ def test_a_folder_loads_in_silence(original, capsys):
 
 def test_two_folders_of_one_name_keep_their_own_code(folder, tmp_path):
     other = shutil.copytree(folder, tmp_path / "new" / folder.name)
-    change_code(other, "logits = self.fc(features)", "logits = self.fc(features) + 100")
+    change_code(other, "logits = self.fc(torch.cat(", "logits = 100 + self.fc(torch.cat(")
     deep = shutil.copytree(folder, tmp_path / "deep" / folder.name)
     change_code(deep, 'return "Cross Grid" if name', 'return "ANOTHER" if name', "names_geograph.py")
     before = logits(load_model(folder, device="cpu"))

@@ -324,7 +324,7 @@ def test_memory_does_not_grow_with_the_number(encoder):
     for i, _ in enumerate(encoder.encode((photo for _ in range(700)), batch_size=16)):
         if i in (200, 699):
             sizes.append(process.memory_info().rss)
-    assert sizes[1] - sizes[0] < 20e6
+    assert sizes[1] - sizes[0] < 40e6  # the pixels of those between, had they been kept, are 75 MB
 
 
 class _Site(http.server.BaseHTTPRequestHandler):
