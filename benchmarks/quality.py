@@ -246,12 +246,13 @@ def table(kind: str, found: dict[str, list[dict]]) -> str:
 
 HEAD = """# Recipes compared
 
-Several trainings of each recipe on five kinds of rows, each judged on its test rows with its own thresholds, but for "at
-0.5". "Distance reliance" is how far the probability that moves most goes, on average, where the same photo is given
-another distance; the last three columns are F1 where distances are not as given: a third of the known ones set to zero
-(as where subject and photographer were given one place), all hidden, all replaced by any other. "Hard" rows have a tenth of their
-training labels wrong and most drone photos left out; in the rows of "honest distance" the distance is always right, and
-tells types apart that look alike. How the default came about is in [experiments.md](experiments.md).
+Several trainings of each recipe on five kinds of rows, each judged on its test rows with its own thresholds, but for
+"at 0.5". "Distance reliance" is how far the probability that moves most goes, on average, where the same photo is
+given another distance; the last three columns are F1 where distances are not as given: a third of the known ones set
+to zero (as where subject and photographer were given one place), all hidden, all replaced by any other. "Hard" rows
+have a tenth of their training labels wrong and most drone photos left out; in the rows of "honest distance" the
+distance is always right, and tells types apart that look alike. How the default came about is in
+[experiments.md](experiments.md).
 
 """
 
