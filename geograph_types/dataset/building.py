@@ -35,7 +35,7 @@ class Built:
 class Contents:
     """What the card tells of the rows; N of them."""
 
-    tags: np.ndarray  # bool [N, 8]
+    tags: np.ndarray  # uint8 [N], as `selection.has_tag` reads them
     split: np.ndarray  # int8 [N]
     chosen: dict[str, np.ndarray]  # config → bool [N]
     norm: np.ndarray  # float32 [N], the lengths of the vectors
@@ -50,7 +50,7 @@ class Remembered:
 
     def add(self, block: SourceRows, split: np.ndarray) -> None:
         self._ids.append(block.gridimage_id)
-        self._tags.append(np.packbits(block.tags, axis=1))
+        self._tags.append(np.packbits(block.tags, axis=1)[:, 0])
         self._splits.append(split)
         self._norms.append(norms_of(block.embedding) if block.norm is None else block.norm)
 
@@ -59,8 +59,7 @@ class Remembered:
 
     def contents(self, small: int, medium: int) -> Contents:
         """Once only: each list is let go when its array is there."""
-        tags = np.unpackbits(_joined(self._tags), axis=1).view(bool)
-        split, norm = _joined(self._splits), _joined(self._norms)
+        tags, split, norm = _joined(self._tags), _joined(self._splits), _joined(self._norms)
         return Contents(tags, split, select(_joined(self._ids), tags, split, small, medium), norm)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from geograph_types.colours import BLUE, GREEN, ORANGE
-from geograph_types.dataset.selection import RARE_MINIMUM
+from geograph_types.dataset.selection import RARE_MINIMUM, has_tag
 from geograph_types.files import resource, whole_file
 from geograph_types.hub.cards import as_code, as_text, fill_card
 from geograph_types.rows.addresses import public_name
@@ -144,7 +144,7 @@ def _tags_table(tags: np.ndarray, split: np.ndarray, chosen: dict[str, np.ndarra
     heads = [f"{config} {name}" for config in CONFIGS for name in SPLITS]
     lines = ["| tag | share | " + " | ".join(heads) + " |", "| --- | ---: |" + " ---: |" * len(heads)]
     for column, tag in enumerate(TAGS):
-        has = tags[:, column]
+        has = has_tag(tags, column)
         counts = [int((has & chosen[c] & (split == i)).sum()) for c in CONFIGS for i in range(len(SPLITS))]
         share = has.mean() * 100
         lines.append(
@@ -181,16 +181,19 @@ def _draw(path: Path, tags: np.ndarray, split: np.ndarray) -> None:
     figure = Figure(figsize=(8, 3.6))
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0.14, 0.14, 0.84, 0.78))  # to seek the best place takes longer than to draw
-    order = np.argsort(-tags.sum(axis=0))
+    number = np.array(
+        [[(has_tag(tags, i) & (split == j)).sum() for i in range(len(TAGS))] for j in range(len(SPLITS))]
+    )
+    order = np.argsort(-number.sum(axis=0))
     height = 0.8 / len(SPLITS)
     for i, (name, colour) in enumerate(zip(SPLITS, (BLUE, ORANGE, GREEN), strict=True)):
-        counts = tags[split == i][:, order].sum(axis=0)
+        counts = number[i, order]
         bars = axes.barh(np.arange(len(TAGS)) + (i - 1) * height, counts, height, label=name, color=colour)
         axes.bar_label(bars, [f"{n:,}" if n else "0" for n in counts], padding=2, fontsize=7)
     axes.set_xscale("symlog", linthresh=1)
     axes.set_yticks(np.arange(len(TAGS)), [TAGS[i] for i in order])
     axes.invert_yaxis()
-    axes.set_xlim(0, tags.sum(axis=0).max() * 4 + 1)
+    axes.set_xlim(0, number.sum(axis=0).max() * 4 + 1)
     axes.set_xlabel("rows (logarithmic)")
     axes.set_title("Rows with each tag, config large", loc="left")
     axes.spines[["top", "right"]].set_visible(False)

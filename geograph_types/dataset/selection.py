@@ -4,8 +4,16 @@ import numpy as np
 
 from geograph_types.rows.fields import Rejected, SourceRows, keep
 from geograph_types.rows.splits import SPLITS, splitmix64
+from names_geograph import TAGS
 
 RARE_MINIMUM = 32  # rows of each tag that every split of `small` keeps, or all it has
+A_PIECE = 65536  # ids hashed at once: what stands between takes memory
+COMMON_IDS = 2**27  # photos have numbers up to some 8 million; bits for so many take at most 16 MB
+
+
+def has_tag(tags: np.ndarray, index: int) -> np.ndarray:
+    """bool [N]: the rows with one tag. `tags`: uint8 [N], the eight tags of a row as bits, the first highest."""
+    return (tags & np.uint8(0x80 >> index)).astype(bool)
 
 
 def select(ids: np.ndarray, tags: np.ndarray, split: np.ndarray, small: int, medium: int) -> dict[str, np.ndarray]:
@@ -13,34 +21,61 @@ def select(ids: np.ndarray, tags: np.ndarray, split: np.ndarray, small: int, med
 
     The N rows with the smallest `splitmix64(splitmix64(id))`; and of each tag, in each split, the
     `RARE_MINIMUM` smallest: in `small`, and so in `medium` too.
+
+    Args:
+        ids: int64 [N], all different; they are overwritten, since there may be millions.
+        tags: uint8 [N], as `has_tag` reads them. split: int8 [N].
     """
-    order = np.argsort(splitmix64(splitmix64(ids)), kind="stable")
-    chosen_small = np.zeros(len(ids), dtype=bool)
-    chosen_small[order[:small]] = True
-    for tag in range(tags.shape[1]):
+    key = ids.view(np.uint64)
+    for start in range(0, len(key), A_PIECE):
+        key[start : start + A_PIECE] = splitmix64(splitmix64(key[start : start + A_PIECE]))
+    chosen_small = _smallest(key, small)
+    for tag in range(len(TAGS)):
         for index in range(len(SPLITS)):
-            has = tags[order, tag] & (split[order] == index)
-            chosen_small[order[np.flatnonzero(has)[:RARE_MINIMUM]]] = True
-    chosen_medium = chosen_small.copy()
-    chosen_medium[order[:medium]] = True
+            rows = np.flatnonzero(has_tag(tags, tag) & (split == index)).astype(np.uint32)
+            chosen_small[rows[_smallest(key[rows], RARE_MINIMUM)]] = True
+    chosen_medium = chosen_small | _smallest(key, medium)
     return {"small": chosen_small, "medium": chosen_medium, "large": np.ones(len(ids), dtype=bool)}
 
 
+def _smallest(key: np.ndarray, count: int) -> np.ndarray:
+    """bool [N]: the `count` smallest of different numbers."""
+    if count >= len(key):
+        return np.ones(len(key), dtype=bool)
+    return key < np.partition(key, count)[count]
+
+
 class SeenIds:
-    """The ids met so far: sorted arrays of doubling sizes, 8 bytes an id."""
+    """The ids met so far: a bit each for ids as photos have them, 8 bytes each for larger ones."""
 
     def __init__(self):
-        self._runs: list[np.ndarray] = []
+        self._bits = np.zeros(0, dtype=np.uint8)
+        self._runs: list[np.ndarray] = []  # sorted arrays of doubling sizes
 
     def first_time(self, ids: np.ndarray) -> np.ndarray:
-        """bool [n]: whether each id is met for the first time; the ids are remembered."""
+        """bool [n]: whether each id > 0 is met for the first time; the ids are remembered."""
         new = np.zeros(len(ids), dtype=bool)
         new[np.unique(ids, return_index=True)[1]] = True
+        common = ids < COMMON_IDS
+        new[common] &= self._first_bits(ids[common])
+        new[~common] &= self._first_in_runs(ids[~common])
+        return new
+
+    def _first_bits(self, ids: np.ndarray) -> np.ndarray:
+        place, bit = ids >> 3, (1 << (ids & 7)).astype(np.uint8)
+        if len(ids) and place.max() >= len(self._bits):
+            self._bits = np.pad(self._bits, (0, int(place.max()) * 5 // 4 + 1 - len(self._bits)))
+        new = self._bits[place] & bit == 0
+        np.bitwise_or.at(self._bits, place, bit)
+        return new
+
+    def _first_in_runs(self, ids: np.ndarray) -> np.ndarray:
+        new = np.ones(len(ids), dtype=bool)
         for run in self._runs:
             place = np.searchsorted(run, ids)
             new &= run[np.minimum(place, len(run) - 1)] != ids
         if new.any():
-            self._runs.append(np.sort(ids[new]))
+            self._runs.append(np.unique(ids[new]))
         while len(self._runs) > 1 and len(self._runs[-1]) * 2 > len(self._runs[-2]):
             last = self._runs.pop()
             self._runs[-1] = np.sort(np.concatenate([self._runs[-1], last]), kind="stable")
