@@ -232,10 +232,9 @@ class GeographModel(PreTrainedModel):
         Raises:
             ValueError: a file that is not an official checkpoint, or holds NaN. OSError: a file that cannot be read.
         """
+        Path(path).open("rb").close()  # what cannot be opened says so itself
         try:
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        except OSError:
-            raise
         except Exception as error:  # torch raises a different one for each way a file can be broken
             # The first sentence: the next ones advise to read the file without the safeguard.
             reason = str(error).strip().partition("\n")[0].split(". ")[0]
