@@ -19,16 +19,15 @@ def logits_of(model, embedding: np.ndarray, bucket: np.ndarray, batch_size: int 
     import torch
 
     bucket = model_buckets(bucket.astype(np.int32), model.config.num_distance_buckets)
-    parts = []
+    # One array from the beginning: small results kept between large ones that go would leave holes as large.
+    found = np.zeros((*bucket.shape, len(model.config.classes)), np.float32)
     with torch.inference_mode():
         for start in range(0, len(embedding), batch_size):
             part = slice(start, start + batch_size)
             vectors = torch.from_numpy(np.ascontiguousarray(embedding[part])).to(model.device)
             distance = torch.from_numpy(bucket[part]).to(model.device)
-            parts.append(model(embedding=vectors, distance=distance).logits.float().cpu())
-    if not parts:
-        return np.zeros((*bucket.shape, len(model.config.classes)), np.float32)
-    return torch.cat(parts).numpy()
+            found[part] = model(embedding=vectors, distance=distance).logits.float().cpu().numpy()
+    return found
 
 
 def probabilities_of(model, embedding: np.ndarray, bucket: np.ndarray, batch_size: int = BATCH) -> np.ndarray:
