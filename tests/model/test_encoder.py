@@ -393,7 +393,9 @@ def test_a_damaged_tower_is_named(tower_dir, tmp_path):
         return shutil.copytree(tower_dir, tmp_path / name, ignore=shutil.ignore_patterns(*lost))
 
     os.truncate(spoilt("cut") / "model.safetensors", 5000)
-    (spoilt("pickle", "model.safetensors") / "pytorch_model.bin").write_bytes(pickle.dumps({"a": os.getcwd}, protocol=2))
+    (spoilt("pickle", "model.safetensors") / "pytorch_model.bin").write_bytes(
+        pickle.dumps({"a": os.getcwd}, protocol=2)
+    )
     (spoilt("config") / "config.json").write_text("{")
     spoilt("weights", "model.safetensors")
     for name in ("cut", "pickle", "config", "weights"):
