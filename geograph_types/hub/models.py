@@ -28,7 +28,7 @@ WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 # Of a repository on the Hub only these are fetched: neither pictures nor anything that a pickle could hide in.
 FETCHED = ["config.json", "*.py", "*.safetensors", INDEX]
-# How auto_map names code: FILE.CLASS beside the config, or USER/NAME--FILE.CLASS on the Hub; never a path.
+# How a config names code: FILE.CLASS beside the config, or USER/NAME--FILE.CLASS on the Hub; never a path.
 CODE = re.compile(r"(?:\w[\w.-]*(?:/\w[\w.-]*)?--)?\w+\.\w+")
 # What older libraries saved: loading one of these runs whatever is in it.
 PICKLES = ("pytorch_model.bin", "model.pt", "model.pth", "model.pkl", "model.ckpt")
@@ -93,7 +93,9 @@ def load_pipeline(
         try:
             reference = found.config["custom_pipelines"][TASK]["impl"]
         except (KeyError, TypeError):
-            raise CommandError(f"{found.name}/config.json: it names no pipeline for the task {TASK!r}") from None
+            reference = None
+        if not isinstance(reference, str) or not CODE.fullmatch(reference):
+            raise CommandError(f"{found.name}/config.json: it names no pipeline for the task {TASK!r}")
         with _code_errors(found):
             return _class(found, reference)(model=model, task=TASK, device=device, **options)
 

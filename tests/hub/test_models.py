@@ -163,6 +163,17 @@ def test_code_is_never_named_by_a_path(folder, tmp_path):
         change_config(folder, auto_map={"AutoConfig": code, "AutoModel": "modeling_geograph.GeographModel"})
         with pytest.raises(CommandError, match="auto_map does not name the model's code"):
             load_model(folder, device="cpu")
+    own = json.loads((folder / "config.json").read_text())["custom_pipelines"]["geograph-types"]
+    change_config(
+        folder,
+        auto_map={
+            "AutoConfig": "configuration_geograph.GeographConfig",
+            "AutoModel": "modeling_geograph.GeographModel",
+        },
+        custom_pipelines={"geograph-types": own | {"impl": f"{tmp_path}--odd.Pipeline"}},
+    )
+    with pytest.raises(CommandError, match="it names no pipeline for the task"):
+        load_pipeline(folder, device="cpu")
 
 
 def test_from_the_hub_with_a_revision(folder, monkeypatch, capsys):
