@@ -13,11 +13,13 @@ import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
+from safetensors import SafetensorError
 from transformers import CLIPVisionModelWithProjection
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.utils import logging
@@ -116,7 +118,7 @@ class GeographEncoder:
             device: the machine's accelerator where there is one, unless given.
             dtype: "auto" or None takes what the device is fast in; else e.g. "float32".
 
-        Raises OSError: no tower there, or no network; ValueError: another kind of model.
+        Raises OSError: no tower there, a damaged one, or no network; ValueError: another kind of model.
         """
         name = str(name_or_dir)
         revision = None if Path(name).is_dir() else revision or {VISION_MODEL: VISION_MODEL_REVISION}.get(name)
@@ -125,8 +127,12 @@ class GeographEncoder:
                 name, revision=revision, dtype=torch.float32, output_loading_info=True
             )
             processor = CLIPImageProcessorPil.from_pretrained(name, revision=revision)
-        except OSError as error:
+        except (OSError, RuntimeError, SafetensorError, UnpicklingError) as error:
             way = f"no folder with one, and not to be had from the Hub; name a folder that holds {VISION_MODEL}"
+            if not isinstance(error, OSError) or (Path(name) / "config.json").is_file():
+                # What follows in an unpickling error is the advice to load the file unsafely.
+                said = str(error).strip().splitlines()[0].partition(". ")[0].rstrip(".:")
+                way = f"its files are damaged or incomplete ({said}); fetch them again"
             raise OSError(f"cannot load the vision tower {name!r}: {way}") from error
         if report["missing_keys"]:
             raise ValueError(f"{name}: not a CLIP vision tower with projection: no {min(report['missing_keys'])}")

@@ -163,7 +163,5 @@ def reliance(path: Path, shortcut: dict[str, dict]) -> None:
     handles, labels = axes.get_legend_handles_labels()
     columns = min(len(labels), 4 * len(shortcut))  # so that the legend is no wider than the picture
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
-    figure.suptitle(
-        "How much the model leans on the distance: flat lines are what one wants", x=0.01, ha="left", fontsize=12
-    )
+    figure.suptitle("How much the model leans on the distance: flat lines are best", x=0.01, ha="left", fontsize=12)
     _save(figure, path)

@@ -7,6 +7,7 @@ a folder of this machine, one sentence on stderr says whose it is. Weights are r
 import contextlib
 import hashlib
 import json
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -27,6 +28,8 @@ WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 # Of a repository on the Hub only these are fetched: neither pictures nor anything that a pickle could hide in.
 FETCHED = ["config.json", "*.py", "*.safetensors", INDEX]
+# How a config names code: FILE.CLASS beside the config, or USER/NAME--FILE.CLASS on the Hub; never a path.
+CODE = re.compile(r"(?:\w[\w.-]*(?:/\w[\w.-]*)?--)?\w+\.\w+")
 # What older libraries saved: loading one of these runs whatever is in it.
 PICKLES = ("pytorch_model.bin", "model.pt", "model.pth", "model.pkl", "model.ckpt")
 
@@ -90,7 +93,9 @@ def load_pipeline(
         try:
             reference = found.config["custom_pipelines"][TASK]["impl"]
         except (KeyError, TypeError):
-            raise CommandError(f"{found.name}/config.json: it names no pipeline for the task {TASK!r}") from None
+            reference = None
+        if not isinstance(reference, str) or not CODE.fullmatch(reference):
+            raise CommandError(f"{found.name}/config.json: it names no pipeline for the task {TASK!r}")
         with _code_errors(found):
             return _class(found, reference)(model=model, task=TASK, device=device, **options)
 
@@ -201,7 +206,8 @@ def _read_config(folder: Path, name: str) -> dict[str, Any]:
         raise CommandError(f"{where}: model_type is {config.get('model_type')!r}, expected {MODEL_TYPE!r}")
     auto_map = config.get("auto_map")
     if not isinstance(auto_map, dict) or any(
-        not isinstance(auto_map.get(key), str) or auto_map[key].count(".") < 1 for key in ("AutoConfig", "AutoModel")
+        not isinstance(auto_map.get(key), str) or not CODE.fullmatch(auto_map[key])
+        for key in ("AutoConfig", "AutoModel")
     ):
         raise CommandError(f"{where}: auto_map does not name the model's code; publish it with publish.py")
     return config

@@ -151,6 +151,31 @@ def test_code_from_elsewhere_is_named_before_it_runs(folder, capsys):
     assert "\n" not in said
 
 
+def test_code_is_never_named_by_a_path(folder, tmp_path):
+    (tmp_path / "odd.py").write_text("raise SystemExit('it ran')")
+    for code in (
+        f"{tmp_path}--odd.GeographConfig",
+        "../odd--odd.GeographConfig",
+        "../odd.GeographConfig",
+        "a.b.C",
+        "C",
+    ):
+        change_config(folder, auto_map={"AutoConfig": code, "AutoModel": "modeling_geograph.GeographModel"})
+        with pytest.raises(CommandError, match="auto_map does not name the model's code"):
+            load_model(folder, device="cpu")
+    own = json.loads((folder / "config.json").read_text())["custom_pipelines"]["geograph-types"]
+    change_config(
+        folder,
+        auto_map={
+            "AutoConfig": "configuration_geograph.GeographConfig",
+            "AutoModel": "modeling_geograph.GeographModel",
+        },
+        custom_pipelines={"geograph-types": own | {"impl": f"{tmp_path}--odd.Pipeline"}},
+    )
+    with pytest.raises(CommandError, match="it names no pipeline for the task"):
+        load_pipeline(folder, device="cpu")
+
+
 def test_from_the_hub_with_a_revision(folder, monkeypatch, capsys):
     from huggingface_hub import constants
 

@@ -4,9 +4,12 @@ import contextlib
 import http.server
 import io
 import os
+import pickle
+import shutil
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -383,6 +386,22 @@ def test_a_missing_tower_says_how_to_get_it(tmp_path, tower_dir):
         assert "\n" not in str(caught.value)
     with pytest.raises(ValueError, match="dtype"):
         GeographEncoder.from_pretrained(tower_dir, dtype="int8")
+
+
+def test_a_damaged_tower_is_named(tower_dir, tmp_path):
+    def spoilt(name: str, *lost: str) -> Path:
+        return shutil.copytree(tower_dir, tmp_path / name, ignore=shutil.ignore_patterns(*lost))
+
+    os.truncate(spoilt("cut") / "model.safetensors", 5000)
+    (spoilt("pickle", "model.safetensors") / "pytorch_model.bin").write_bytes(
+        pickle.dumps({"a": os.getcwd}, protocol=2)
+    )
+    (spoilt("config") / "config.json").write_text("{")
+    spoilt("weights", "model.safetensors")
+    for name in ("cut", "pickle", "config", "weights"):
+        with pytest.raises(OSError, match=f"{name}': its files are damaged or incomplete") as caught:
+            GeographEncoder.from_pretrained(tmp_path / name, device="cpu")
+        assert "\n" not in str(caught.value) and "weights_only" not in str(caught.value)
 
 
 def test_one_rule_says_which_tower(tower_dir):
