@@ -42,10 +42,10 @@ def test_the_page_runs_as_it_stands(dataset, tmp_path):
     with contextlib.chdir(tmp_path):
         for line, code in blocks_of(text):
             exec(compile(code, f"training_from_python.md, the block at line {line}", "exec"), names)  # noqa: S102
+        names["trainer"].args.max_steps = 2
+        assert names["trainer"].train().metrics["train_loss"] > 0
     assert 0 < names["found"]["figures"]["f1_macro"] < 1
     assert isinstance(names["trainer"].train_dataset[0]["types"], list), "the last one reads the dataset itself"
-    names["trainer"].args.max_steps = 2
-    assert names["trainer"].train().metrics["train_loss"] > 0
     assert set(TRAVELLING_FILES) <= {path.name for path in (tmp_path / "my-model").iterdir()}
 
 
