@@ -37,8 +37,6 @@ class AppArguments:
 def main() -> None:
     (args,) = cli.parse_flags(AppArguments, description=__doc__)
     name = args.model or model_beside()
-    if not Path(name).is_dir() and not re.fullmatch(r"[\w.-]+(/[\w.-]+)?(@[\w./-]+)?", name):
-        raise cli.CommandError(f"{name}: no such model folder; train.py makes one")
     os.environ.update(SETTINGS)
     from geograph_types.space.model import SpaceModel
     from geograph_types.space.uploads import Uploads

@@ -15,7 +15,7 @@ from geograph_types.dataset.arguments import PrepareArguments
 from geograph_types.dataset.card import load_libraries, write_card
 from geograph_types.dataset.corrections import read_corrections
 from geograph_types.dataset.rejections import Rejections
-from geograph_types.dataset.selection import SeenIds, keep_new, select
+from geograph_types.dataset.selection import SeenIds, keep_new, pack_tags, select
 from geograph_types.rows.fields import SourceRows
 from geograph_types.rows.parquet import ParquetReader
 from geograph_types.rows.sources import PARQUET, PHOTOS, Source, open_source, public_name
@@ -35,7 +35,7 @@ class Built:
 class Contents:
     """What the card tells of the rows; N of them."""
 
-    tags: np.ndarray  # uint8 [N], as `selection.has_tag` reads them
+    tags: np.ndarray  # uint8 [N], as `pack_tags` gives them
     split: np.ndarray  # int8 [N]
     chosen: dict[str, np.ndarray]  # config → bool [N]
     norm: np.ndarray  # float32 [N], the lengths of the vectors
@@ -50,7 +50,7 @@ class Remembered:
 
     def add(self, block: SourceRows, split: np.ndarray) -> None:
         self._ids.append(block.gridimage_id)
-        self._tags.append(np.packbits(block.tags, axis=1)[:, 0])
+        self._tags.append(pack_tags(block.tags))
         self._splits.append(split)
         self._norms.append(norms_of(block.embedding) if block.norm is None else block.norm)
 

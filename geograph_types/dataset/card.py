@@ -38,6 +38,7 @@ def write_card(folder: Path, sources: list[str], contents, rejected: Counter, wr
         config: {name: int((contents.chosen[config] & (contents.split == i)).sum()) for i, name in enumerate(SPLITS)}
         for config in CONFIGS
     }
+    tagged = _tagged(contents)
     values = {
         "card_data": _metadata(folder, rows, writer).to_yaml(),
         "pretty_name": _pretty_name(writer.synthetic),
@@ -52,14 +53,14 @@ def write_card(folder: Path, sources: list[str], contents, rejected: Counter, wr
         "rare_minimum": RARE_MINIMUM,
         "tag_names": ", ".join(TAGS),
         "counts_table": _counts_table(rows),
-        "tags_table": _tags_table(contents.tags, contents.split, contents.chosen),
+        "tags_table": _tags_table(tagged, rows),
         "sources": _sources(sources),
         "rejected": _rejected(rejected),
         "corrected": contents.corrected,
     }
     with whole_file(folder / "README.md") as file:
         file.write(fill_card(TEMPLATE, values))
-    _draw(folder / "tags.png", contents.tags, contents.split)
+    _draw(folder / "tags.png", tagged["large"])
     return rows
 
 
@@ -140,13 +141,22 @@ def _counts_table(rows: dict) -> str:
     return "\n".join(lines)
 
 
-def _tags_table(tags: np.ndarray, split: np.ndarray, chosen: dict[str, np.ndarray]) -> str:
+def _tagged(contents) -> dict[str, np.ndarray]:
+    """config → int [splits, tags]: how many rows have each tag."""
+    found = {config: np.zeros((len(SPLITS), len(TAGS)), int) for config in CONFIGS}
+    for column in range(len(TAGS)):
+        has = has_tag(contents.tags, column)
+        for config, counts in found.items():
+            counts[:, column] = np.bincount(contents.split[has & contents.chosen[config]], minlength=len(SPLITS))
+    return found
+
+
+def _tags_table(tagged: dict[str, np.ndarray], rows: dict) -> str:
     heads = [f"{config} {name}" for config in CONFIGS for name in SPLITS]
     lines = ["| tag | share | " + " | ".join(heads) + " |", "| --- | ---: |" + " ---: |" * len(heads)]
     for column, tag in enumerate(TAGS):
-        has = has_tag(tags, column)
-        counts = [int((has & chosen[c] & (split == i)).sum()) for c in CONFIGS for i in range(len(SPLITS))]
-        share = has.mean() * 100
+        counts = [int(n) for config in CONFIGS for n in tagged[config][:, column]]
+        share = tagged["large"][:, column].sum() / sum(rows["large"].values()) * 100
         lines.append(
             f"| {tag} | {share:.{1 if share >= 1 else 2}f} % | " + " | ".join(f"{n:,}" for n in counts) + " |"
         )
@@ -173,17 +183,14 @@ def _rejected(rejected: Counter) -> str:
     return f"{rejected.total():,} rows were rejected: {reasons}."
 
 
-def _draw(path: Path, tags: np.ndarray, split: np.ndarray) -> None:
-    """Bars of how many rows have each tag, on a logarithmic scale: rare drones stay visible."""
+def _draw(path: Path, number: np.ndarray) -> None:
+    """Bars of how many rows have each tag, int [splits, tags], on a logarithmic scale: rare drones stay visible."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 3.6))
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0.14, 0.14, 0.84, 0.78))  # to seek the best place takes longer than to draw
-    number = np.array(
-        [[(has_tag(tags, i) & (split == j)).sum() for i in range(len(TAGS))] for j in range(len(SPLITS))]
-    )
     order = np.argsort(-number.sum(axis=0))
     height = 0.8 / len(SPLITS)
     for i, (name, colour) in enumerate(zip(SPLITS, (BLUE, ORANGE, GREEN), strict=True)):

@@ -11,8 +11,13 @@ A_PIECE = 65536  # ids hashed at once: what stands between takes memory
 COMMON_IDS = 2**27  # photos have numbers up to some 8 million; bits for so many take at most 16 MB
 
 
+def pack_tags(tags: np.ndarray) -> np.ndarray:
+    """bool [N, 8] → uint8 [N]: the eight tags of a row as bits, the first highest."""
+    return np.packbits(tags, axis=1)[:, 0]
+
+
 def has_tag(tags: np.ndarray, index: int) -> np.ndarray:
-    """bool [N]: the rows with one tag. `tags`: uint8 [N], the eight tags of a row as bits, the first highest."""
+    """bool [N]: the rows with one tag; `tags` as `pack_tags` gives them."""
     return (tags & np.uint8(0x80 >> index)).astype(bool)
 
 
@@ -24,7 +29,7 @@ def select(ids: np.ndarray, tags: np.ndarray, split: np.ndarray, small: int, med
 
     Args:
         ids: int64 [N], all different; they are overwritten, since there may be millions.
-        tags: uint8 [N], as `has_tag` reads them. split: int8 [N].
+        tags: uint8 [N], as `pack_tags` gives them. split: int8 [N].
     """
     key = ids.view(np.uint64)
     for start in range(0, len(key), A_PIECE):

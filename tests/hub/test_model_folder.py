@@ -41,8 +41,8 @@ def test_the_folder_is_whole(tmp_path, root):
 def test_the_card_holds_the_figures_and_the_metadata(tmp_path, figures):
     write_card(tmp_path, GeographConfig(cross_far_min_distance=256), figures, "test")
     card = ModelCard.load(tmp_path / "README.md")
-    data = card.data
-    assert (data.license, data.library_name, data.pipeline_tag) == (
+    data, told = card.data, card.data.to_dict()
+    assert (told["license"], told["library_name"], told["pipeline_tag"]) == (
         "cc-by-sa-4.0",
         "transformers",
         "image-classification",
