@@ -36,6 +36,7 @@ from row_geograph import (
 
 ROWS_A_BLOCK = 2048
 ROWS_TO_TRAIN = 8192
+RowGroup = tuple[int, int, int]  # where it stands, the number of its first row, counted from 1, how many it has
 
 
 @dataclass
@@ -133,10 +134,10 @@ class ParquetReader:
             ValueError: the file is damaged.
         """
         with self._open() as file:
-            for group, first, rows in _groups(file.metadata):
-                blocks = -(-rows // size)
+            for group in _groups(file.metadata):
+                blocks = -(-group[-1] // size)
                 if skip < blocks:
-                    yield from self._read(file, group, first, size, strings, skip)
+                    yield from self._read(file, group, size, strings, skip)
                 skip = max(0, skip - blocks)
 
     def pieces(self, size: int = ROWS_A_BLOCK, strings: bool = True) -> Iterator[Callable[[], list[CheckedRows]]]:
@@ -144,11 +145,11 @@ class ParquetReader:
         threads read side by side; a larger one is read here, block by block. Each call raises as `blocks`."""
         shared = pa.OSFile(str(self.path))  # it closes when the last piece lets go of it
         with self._open(shared) as file:
-            for group, first, rows in _groups(file.metadata):
-                if rows <= size:
-                    yield partial(self._piece, shared, file.metadata, group, first, size, strings)
+            for group in _groups(file.metadata):
+                if group[-1] <= size:
+                    yield partial(self._piece, shared, file.metadata, group, size, strings)
                     continue
-                for block in self._read(file, group, first, size, strings):
+                for block in self._read(file, group, size, strings):
                     yield partial(list, [block])
 
     def _piece(self, shared: pa.NativeFile, metadata: pq.FileMetaData, *what: Any) -> list[CheckedRows]:
@@ -156,11 +157,12 @@ class ParquetReader:
         return list(self._read(pq.ParquetFile(shared, metadata=metadata, pre_buffer=False), *what))
 
     def _read(
-        self, file: pq.ParquetFile, group: int, first: int, size: int, strings: bool, skip: int = 0
+        self, file: pq.ParquetFile, group: RowGroup, size: int, strings: bool, skip: int = 0
     ) -> Iterator[CheckedRows]:
-        """A row group, whose first row has the number `first`, without its first `skip` blocks."""
+        """A row group without its first `skip` blocks."""
+        place, first, _ = group
         try:
-            for batch in file.iter_batches(size, row_groups=[group], columns=self._wanted(strings)):
+            for batch in file.iter_batches(size, row_groups=[place], columns=self._wanted(strings)):
                 if skip:
                     skip -= 1
                 else:
@@ -249,12 +251,11 @@ class ParquetReader:
         return self.labels.get("types") or (TAGS if is_published(self.names) else None)
 
 
-def _groups(metadata: pq.FileMetaData) -> Iterator[tuple[int, int, int]]:
-    """Each row group, the number of its first row, counted from 1, and how many it has."""
+def _groups(metadata: pq.FileMetaData) -> Iterator[RowGroup]:
     first = 1
-    for group in range(metadata.num_row_groups):
-        rows = metadata.row_group(group).num_rows
-        yield group, first, rows
+    for place in range(metadata.num_row_groups):
+        rows = metadata.row_group(place).num_rows
+        yield place, first, rows
         first += rows
 
 
