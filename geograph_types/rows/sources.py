@@ -327,4 +327,7 @@ def _files_of_split(name: str, folder: Path, config: str, split: str) -> list[Pa
     for place in places:
         if files := sorted(place.glob(f"{split}-*.parquet")) or sorted(place.glob(f"{split}.parquet")):
             return files
+    if there := [one for one in SPLITS if any(any(place.glob(f"{one}*.parquet")) for place in places)]:
+        inside = f"config {config}" if configs else "it"
+        raise CommandError(f"{name}: no {split} rows in {inside}; there are {' and '.join(there)} rows")
     raise CommandError(f"{name}: no {config}/{split}-*.parquet in it; prepare_dataset.py makes such a folder")

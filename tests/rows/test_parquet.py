@@ -206,7 +206,17 @@ def test_buckets_serve_where_there_is_no_distance(tmp_path):
     block = read(tmp_path, distance=["16", None, None, "4", "8"], distance_bucket=[5, 3, None, 9, 4])
     assert (block.bucket.tolist(), sorted(block.problems)) == ([5, 3, 22, 3, 4], [3])
     block = read(tmp_path, labelled=False, distance=["16", "x", "9", "4", "x"], distance_bucket=[5, 3, None, 9, None])
-    assert (block.bucket.tolist()[:4], sorted(block.problems)) == ([5, 3, 4, 9], [4])
+    assert (block.bucket.tolist()[:3], sorted(block.problems)) == ([5, 3, 4], [3, 4])
+    assert block.problems[3] == "distance '4' is bucket 3, and distance_bucket says 9; keep one"
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_two_columns_of_vectors_say_the_same_or_the_row_is_refused(tmp_path, labelled):
+    other = [*(base64_of(vector(i)) for i in (0, 7, 2, 3)), None]
+    block = read(tmp_path, labelled, embeddings=other)
+    assert block.problems == {1: "embedding and embeddings are two different vectors; keep one"}
+    good = [0, 2, 3, 4]
+    np.testing.assert_array_equal(block.embedding[good], VECTORS[good])
 
 
 def test_prediction_needs_vector_number_and_distance(tmp_path):
