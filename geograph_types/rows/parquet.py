@@ -9,7 +9,7 @@ Files that this project wrote are read without a copy or a Python object a row; 
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -36,6 +36,7 @@ from row_geograph import (
 
 ROWS_A_BLOCK = 2048
 ROWS_TO_TRAIN = 8192
+RowGroup = tuple[int, int, int]  # where it stands, the number of its first row, counted from 1, how many it has
 
 
 @dataclass
@@ -86,12 +87,12 @@ class ParquetReader:
         self._check_names()
         self.embedding_dim = embedding_dim or self._width() or EMBEDDING_DIM
 
-    def _open(self) -> pq.ParquetFile:
+    def _open(self, source: pa.NativeFile | None = None) -> pq.ParquetFile:
         if self.path.is_file() and not self.path.stat().st_size:
             raise ValueError(f"{self.name}: empty")
         try:
             # pre_buffer would keep the whole file in memory.
-            return pq.ParquetFile(self.path, pre_buffer=False)
+            return pq.ParquetFile(source or self.path, pre_buffer=False)
         except FileNotFoundError:
             raise ValueError(f"{self.name}: no such file") from None
         except (pa.ArrowException, OSError, ValueError) as error:
@@ -132,23 +133,43 @@ class ParquetReader:
         Raises:
             ValueError: the file is damaged.
         """
-        first = 1
         with self._open() as file:
-            try:
-                for group in range(file.num_row_groups):
-                    rows = file.metadata.row_group(group).num_rows
-                    blocks = -(-rows // size)
-                    if skip >= blocks:
-                        skip, first = skip - blocks, first + rows
-                        continue
-                    for batch in file.iter_batches(size, row_groups=[group], columns=self._wanted(strings)):
-                        if skip:
-                            skip -= 1
-                        else:
-                            yield self._checked(batch, first)
-                        first += len(batch)
-            except (pa.ArrowException, OSError) as error:
-                raise ValueError(f"{self.name}: damaged ({first_line(error)}); fetch or write it again") from None
+            for group in _groups(file.metadata):
+                blocks = -(-group[-1] // size)
+                if skip < blocks:
+                    yield from self._read(file, group, size, strings, skip)
+                skip = max(0, skip - blocks)
+
+    def pieces(self, size: int = ROWS_A_BLOCK, strings: bool = True) -> Iterator[Callable[[], list[CheckedRows]]]:
+        """As `blocks`, but a row group of at most `size` rows is read by whoever calls its piece, so that several
+        threads read side by side; a larger one is read here, block by block. Each call raises as `blocks`."""
+        shared = pa.OSFile(str(self.path))  # it closes when the last piece lets go of it
+        with self._open(shared) as file:
+            for group in _groups(file.metadata):
+                if group[-1] <= size:
+                    yield partial(self._piece, shared, file.metadata, group, size, strings)
+                    continue
+                for block in self._read(file, group, size, strings):
+                    yield partial(list, [block])
+
+    def _piece(self, shared: pa.NativeFile, metadata: pq.FileMetaData, *what: Any) -> list[CheckedRows]:
+        # A reader of its own: Arrow's are not said to be safe for threads, its files are.
+        return list(self._read(pq.ParquetFile(shared, metadata=metadata, pre_buffer=False), *what))
+
+    def _read(
+        self, file: pq.ParquetFile, group: RowGroup, size: int, strings: bool, skip: int = 0
+    ) -> Iterator[CheckedRows]:
+        """A row group without its first `skip` blocks."""
+        place, first, _ = group
+        try:
+            for batch in file.iter_batches(size, row_groups=[place], columns=self._wanted(strings)):
+                if skip:
+                    skip -= 1
+                else:
+                    yield self._checked(batch, first)
+                first += len(batch)
+        except (pa.ArrowException, OSError) as error:
+            raise ValueError(f"{self.name}: damaged ({first_line(error)}); fetch or write it again") from None
 
     def _checked(self, batch: pa.RecordBatch, first: int) -> CheckedRows:
         n, column = len(batch), {name: arrow.plain(batch.column(name)) for name in batch.schema.names}
@@ -228,6 +249,14 @@ class ParquetReader:
     def _type_names(self) -> list[str] | None:
         """What numbers in `types` stand for: the file's own names, else ours where it has the published columns."""
         return self.labels.get("types") or (TAGS if is_published(self.names) else None)
+
+
+def _groups(metadata: pq.FileMetaData) -> Iterator[RowGroup]:
+    first = 1
+    for place in range(metadata.num_row_groups):
+        rows = metadata.row_group(place).num_rows
+        yield place, first, rows
+        first += rows
 
 
 def first_line(error: BaseException) -> str:

@@ -1,6 +1,7 @@
 """Anybody's Parquet, by its names and types; the dataset's own, back to arrays; which split a row is of."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
@@ -294,6 +295,32 @@ def test_blocks_can_be_skipped(tmp_path):
     assert [line for block in lines for line in block] == list(range(1, 21))
     for skip in range(len(lines) + 1):
         assert [block.line.tolist() for block in reader.blocks(3, skip)] == lines[skip:]
+
+
+@pytest.mark.parametrize("size", [3, 7])
+def test_pieces_read_side_by_side_are_the_blocks(tmp_path, size):
+    """Row groups of seven: read by whoever calls their piece, or, where seven are too many, in parts before that."""
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pa.concat_tables([pa.table(COLUMNS)] * 4), path, row_group_size=7)
+    reader = ParquetReader(path, labelled=False)
+    pieces = list(reader.pieces(size))
+    path.unlink()  # what is open stays so
+    with ThreadPoolExecutor(4) as pool:
+        found = [block for read in pool.map(lambda piece: piece(), pieces) for block in read]
+    pq.write_table(pa.concat_tables([pa.table(COLUMNS)] * 4), path, row_group_size=7)
+    for mine, plain in zip(found, reader.blocks(size), strict=True):
+        assert mine.line.tolist() == plain.line.tolist() and mine.problems == plain.problems
+        np.testing.assert_array_equal(mine.embedding, plain.embedding)
+        np.testing.assert_array_equal(mine.gridimage_id, plain.gridimage_id)
+
+
+def test_a_piece_that_is_damaged_says_so(tmp_path):
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pa.concat_tables([pa.table(COLUMNS)] * 4), path, row_group_size=7)
+    pieces = list(ParquetReader(path, labelled=False).pieces(7))
+    path.write_bytes(path.read_bytes()[:200])  # cut short under way
+    with pytest.raises(ValueError, match=r"rows\.parquet: damaged"):
+        pieces[-1]()
 
 
 def write_parquet(path, count, row_group_size=None):
