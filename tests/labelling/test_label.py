@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from tests.support import warm
-from tests.support.labelling_service import LabellingService
+from tests.support.labelling_service import LabellingService, rows_of
 from tests.support.tiny_tower import make_tiny_tower
 
 
@@ -32,20 +32,6 @@ def model(tmp_path_factory):
     folder = tmp_path_factory.mktemp("label") / "model"
     save_model_repository(model, folder)
     return model, folder
-
-
-def rows_of(count: int, first: int = 1, seed: int = 0) -> list[dict]:
-    generator = np.random.default_rng(seed)
-    vectors = generator.standard_normal((count, 512)).astype("<f4") * 0.45
-    texts = ["", "0", "1", "16", "1048576", "Unknown", " 64", "far", None, 256]
-    return [
-        {
-            "gridimage_id": first + i,
-            "distance": texts[i % len(texts)],
-            "embeddings": pybase64.b64encode_as_string(vectors[i]),
-        }
-        for i in range(count)
-    ]
 
 
 def official(model, rows: list[dict], threshold: float = 0.2) -> list[tuple[int, str, float]]:
