@@ -1,7 +1,8 @@
 """Vectors of a Parquet file read where they lie, without a look at each number.
 
 This project's writer leaves vectors as they are: neither compressed nor encoded, none of them null. Their pages
-(https://parquet.apache.org/docs/file-format/data-pages) are then a header, how lists repeat, what is null, the numbers.
+(https://parquet.apache.org/docs/file-format/data-pages) are then a header, how lists repeat, what is null, and the
+numbers.
 """
 
 from typing import BinaryIO

@@ -48,7 +48,9 @@ def read(path) -> tuple[bool, np.ndarray]:
 def test_plain_pages_are_read_as_they_are(tmp_path, options):
     table = pa.table({"id": list(range(ROWS)), "embedding": pa.array(vectors(), KIND)})
     path = tmp_path / "rows.parquet"
-    pq.write_table(table, path, **{"compression": "none", "use_dictionary": False, "write_statistics": False} | options)
+    pq.write_table(
+        table, path, **{"compression": "none", "use_dictionary": False, "write_statistics": False} | options
+    )
     found, out = read(path)
     assert found
     assert out.tolist() == table["embedding"].to_pylist()
@@ -73,9 +75,8 @@ def test_other_pages_are_left_to_pyarrow(tmp_path, values, options):
 
 
 def test_our_own_files_lie_so(tmp_path):
-    from tests.rows.test_parquet import write_parquet
-
     from geograph_types.rows.published import schema
+    from tests.rows.test_parquet import write_parquet
 
     block = write_parquet(tmp_path / "any.parquet", 20)
     with open_writer(tmp_path / "own.parquet", schema(False, True)) as writer:
