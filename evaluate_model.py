@@ -75,7 +75,7 @@ def load_rows(args: EvaluateArguments):
 
     rows = load_split(args.dataset, args.dataset_config, args.split)
     if rows is None:
-        raise cli.CommandError(f"{args.dataset}: no rows in {args.dataset_config}/{args.split}")
+        raise cli.CommandError(f"{args.dataset}: no {args.split} rows in it, by their `split` or by their numbers")
     if words := normalised(rows):
         cli.say(f"warning: {args.dataset}: {words}")
     return rows

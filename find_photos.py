@@ -85,11 +85,11 @@ def by_likeness(args: FindArguments, known):
 
 def by_model(args: FindArguments, known):
     """The model's probability of a type, its disagreement with the tags, or its uncertainty."""
-    from geograph_types.hub.models import load_model
+    from geograph_types.hub.models import load_head
     from geograph_types.search.scoring import Disagreement, Probability, Uncertainty
     from names_geograph import class_of
 
-    model = load_model(args.model, args.revision, args.device)
+    model = load_head(args.model, args.revision, args.device)
     classes = model.config.classes
     name = class_of(args.type, classes) if args.type else None
     if args.type and name is None:

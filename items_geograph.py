@@ -117,6 +117,9 @@ def check_keys(row: dict[str, Any]) -> None:
     if not any(row.get(name) is not None for name in (*EMBEDDING_NAMES, *PHOTO_KEYS)):
         expected = ", ".join((*EMBEDDING_NAMES, *PHOTO_KEYS))
         raise ValueError(f"expected one of {expected}, got {', '.join(map(str, row)) or 'an empty dict'}")
+    named = [name for name in PHOTO_KEYS if isinstance(row.get(name), str | os.PathLike)]
+    if len({os.fspath(row[name]) for name in named}) > 1:
+        raise ValueError(f"{' and '.join(f'{name} {shown(row[name])}' for name in named)} name two photos; keep one")
     unknown = [name for name in row if name not in OWN_KEYS | OTHER_KEYS]
     if not unknown:
         return

@@ -66,7 +66,7 @@ def main() -> None:
     (args,) = parse_flags(LabelArguments, description=__doc__)
     stop = threading.Event()
     end_on_signals(stop)
-    from geograph_types.hub.models import load_model
+    from geograph_types.hub.models import load_head
     from geograph_types.labelling.photos import Photos
     from geograph_types.labelling.posting import Posting
     from geograph_types.labelling.service import Service
@@ -75,7 +75,7 @@ def main() -> None:
     worker = worker_of(Path(args.output)) if args.worker is None else args.worker
     service = Service(args.url, worker, args.limit, args.timeout, stop)
     with Posting(service, Path(args.output), args.submit) as posting:
-        model = load_model(args.model, args.revision, args.device)
+        model = load_head(args.model, args.revision, args.device)
         say(f"worker {worker} {'posts to' if args.submit else 'asks, and posts nothing to'} {service.name}")
         posting.put_kept(args.post_doubtful)
         rules = Rules(args.threshold, args.score, args.submit_embeddings, args.batches, args.empty_answers)

@@ -14,11 +14,13 @@ from transformers.utils import ModelOutput
 
 try:
     from .configuration_geograph import GeographConfig
+    from .layers_geograph import GeographLayers
     from .names_geograph import CLASSES, OFFICIAL_FAR, TASK
 except ImportError:
     if __package__:  # a library that is missing or too old says so itself
         raise
     from configuration_geograph import GeographConfig
+    from layers_geograph import GeographLayers
     from names_geograph import CLASSES, OFFICIAL_FAR, TASK
 
 
@@ -42,32 +44,7 @@ class GeographOutput(ModelOutput):
     logits: torch.FloatTensor | None = None
 
 
-class QuickDropout(nn.Dropout):
-    """`nn.Dropout`, but on a CPU with 16 random bits a unit: PyTorch's own draws cost more than the layer's gradient.
-
-    The share dropped is `p` to the next 1/65,536, and what is kept is scaled by exactly that. They come from
-    `generator`, PyTorch's own where it is None: models that learn in several threads have one each.
-    """
-
-    generator: torch.Generator | None = None
-
-    def forward(self, values: torch.Tensor) -> torch.Tensor:
-        dropped = round(self.p * 2**16)
-        if (
-            not self.training
-            or not 0 < dropped < 2**16
-            or values.device.type != "cpu"
-            or torch.compiler.is_compiling()
-        ):
-            return super().forward(values)
-        bits = torch.empty(-(-values.numel() // 4), dtype=torch.int64).random_(
-            -(2**63), None, generator=self.generator
-        )
-        bits = bits.view(torch.int16)[: values.numel()].view(values.shape)
-        return values * (bits >= dropped - 2**15).to(values.dtype).mul_(2**16 / (2**16 - dropped))
-
-
-class GeographModel(PreTrainedModel):
+class GeographModel(GeographLayers, PreTrainedModel):
     """The official architecture (v1 to v2.3), so that official checkpoints convert bit for bit."""
 
     config_class = GeographConfig
@@ -80,13 +57,7 @@ class GeographModel(PreTrainedModel):
 
     def __init__(self, config: GeographConfig):
         super().__init__(config)
-        self.dist_emb = nn.Embedding(config.num_distance_buckets, config.distance_embedding_dim)
-        self.fc = nn.Sequential(
-            nn.Linear(config.embedding_dim + config.distance_embedding_dim, config.hidden_dim),
-            nn.ReLU(),
-            QuickDropout(config.dropout),
-            nn.Linear(config.hidden_dim, len(config.classes)),
-        )
+        self.add_layers(config)
         self.post_init()
 
     @torch.no_grad()
@@ -118,57 +89,10 @@ class GeographModel(PreTrainedModel):
         Raises:
             ValueError: a wrong shape or dtype, or a bucket out of range.
         """
-        self._check_inputs(embedding, distance, labels, weight)
-        embedding, distance = embedding.to(self.dist_emb.weight.dtype), distance.int()
-        if (self.training or distance.ndim == 2) and type(self.fc[0]) is nn.Linear:
-            logits = self._in_two_products(embedding, distance)
-        else:
-            if distance.ndim == 2:
-                embedding = embedding[:, None].expand(-1, distance.shape[1], -1)
-            logits = self.fc(torch.cat([embedding, self.dist_emb(distance)], dim=-1))
+        self.check_inputs(embedding, distance, labels, weight)
+        logits = self.logits_of(embedding, distance)
         loss = None if labels is None else weighted_bce(logits, labels, weight)
         return GeographOutput(loss=loss, logits=logits)
-
-    def _in_two_products(self, embedding: torch.Tensor, distance: torch.Tensor) -> torch.Tensor:
-        """`fc` with its first layer in two: the photo's part, once for all its distances, and the distance's.
-
-        The same but for rounding. In training a third less work: the photo's part needs no gradient of its input.
-        """
-        first, *others = self.fc
-        width = embedding.shape[1]
-        by_photo = nn.functional.linear(embedding, first.weight[:, :width], first.bias)  # [B, H]
-        by_distance = nn.functional.linear(self.dist_emb.weight, first.weight[:, width:])  # [buckets, H]
-        hidden = by_photo if distance.ndim == 1 else by_photo[:, None]
-        hidden = hidden + nn.functional.embedding(distance, by_distance)
-        for layer in others:
-            hidden = layer(hidden)
-        return hidden
-
-    def _check_inputs(self, embedding, distance, labels, weight):
-        dim, classes = self.config.embedding_dim, len(self.config.classes)
-        for name, value in (("embedding", embedding), ("distance", distance), ("labels", labels), ("weight", weight)):
-            if not isinstance(value, torch.Tensor) and (value is not None or name in ("embedding", "distance")):
-                raise ValueError(f"{name} must be a torch.Tensor, got {type(value).__name__}")
-        if embedding.ndim != 2 or embedding.shape[1] != dim or not embedding.is_floating_point():
-            raise ValueError(f"embedding must be float [B, {dim}], got {_describe(embedding)}")
-        batch = embedding.shape[0]
-        fits = distance.ndim in (1, 2) and len(distance) == batch
-        if not fits or distance.is_floating_point() or distance.dtype == torch.bool:
-            raise ValueError(f"distance must be int [{batch}], one bucket a row, got {_describe(distance)}")
-        if labels is not None and labels.shape != (*distance.shape, classes):
-            expected = [*distance.shape, classes]
-            raise ValueError(f"labels must be float {expected}, got {_describe(labels)}")
-        if weight is not None and weight.shape != (batch,):
-            raise ValueError(f"weight must be float [{batch}], one a row, got {_describe(weight)}")
-        # A look at the values would break a compiled graph, and there are none on "meta".
-        if torch.compiler.is_compiling() or distance.is_meta or not batch:
-            return
-        low, high = (int(x) for x in distance.aminmax())
-        if low < 0 or high >= self.config.num_distance_buckets:
-            raise ValueError(
-                f"distance must hold bucket indices 0 to {self.config.num_distance_buckets - 1}, "
-                f"got {low if low < 0 else high} (metres? bucket_of() in grid_geograph.py turns them into buckets)"
-            )
 
     @classmethod
     def from_pretrained(cls, *args, output_loading_info: bool = False, **kwargs):
@@ -264,7 +188,3 @@ class GeographModel(PreTrainedModel):
                 raise ValueError(f"{path}: {name} holds NaN or infinity; fetch it again")
         model.load_state_dict(state)
         return model.eval(), checkpoint
-
-
-def _describe(tensor: torch.Tensor) -> str:
-    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"

@@ -34,7 +34,7 @@ try:
     from .names_geograph import TASK  # noqa: F401
     from .photos_geograph import Photo  # noqa: F401
     from .places_geograph import as_point
-    from .row_geograph import EMBEDDING_NAMES, NORMALISED_BELOW, check_vector, norms_of, vector_of_row
+    from .row_geograph import EMBEDDING_NAMES, check_vector, look_normalised, norms_of, vector_of_row
     from .towers_geograph import OnnxTower  # noqa: F401
 except ImportError:
     if __package__:  # a library that is missing or too old says so itself
@@ -54,7 +54,7 @@ except ImportError:
         which,
     )
     from places_geograph import as_point
-    from row_geograph import EMBEDDING_NAMES, NORMALISED_BELOW, check_vector, norms_of, vector_of_row
+    from row_geograph import EMBEDDING_NAMES, check_vector, look_normalised, norms_of, vector_of_row
 
 # Where the input has a length and `batch_size` is not given; and batches answered together, so that the encoder can
 # decode the next while it encodes one.
@@ -260,7 +260,7 @@ class GeographPipeline(Pipeline):
         read = {"distance": bucket_of_item(row, distance, points), "about": about}
         if any(row.get(name) is not None for name in EMBEDDING_NAMES):
             read["embedding"] = np.array(check_vector(vector_of_row(row, dim)), dtype=np.float32)
-            if norms_of(read["embedding"][None])[0] < NORMALISED_BELOW:
+            if look_normalised(norms_of(read["embedding"][None]))[0]:
                 about["note"] = NORMALISED
                 warnings.warn(f"{NORMALISED}: the model knows CLIP's own, of length about 10", stacklevel=2)
         else:

@@ -41,7 +41,9 @@ def read_input(args: PredictArguments) -> Any:
 def load_model(args: PredictArguments) -> Any:
     from geograph_types.hub import models
 
-    return models.load_model(args.model, args.revision, args.device)
+    # Ray's workers get the model as a folder, which only the whole model can write.
+    load = models.load_model if args.engine == "ray" else models.load_head
+    return load(args.model, args.revision, args.device)
 
 
 def predict(args: PredictArguments, asked: Any, model: Any) -> tuple[int, int]:

@@ -157,19 +157,29 @@ def code_of_row(row: Mapping[str, Any], null: str = "", floored: bool = False) -
     """The distance of a row, by `distance` or the published `distance_bucket`; Unknown where it has neither.
 
     Raises:
-        ValueError: an impossible one, or two that differ in a training row (`floored`: the bucket counts).
+        ValueError: an impossible one, or two that contradict. (`floored`: beside a good bucket an impossible distance
+            does not count, since what is to be predicted is refused only for what it needs.)
     """
     if "distance_bucket" not in row:
         return distance_code(row["distance"], null, floored) if "distance" in row else UNKNOWN_BUCKET
     bucket = bucket_code(row["distance_bucket"])
-    if row.get("distance") is None or (floored and not is_blank(row["distance_bucket"])):
+    if is_blank(row.get("distance")):
         return bucket
-    code = distance_code(row["distance"], null, floored)
-    if bucket_of_code(code) != bucket and not is_blank(row["distance_bucket"]):
-        raise ValueError(
-            f"distance {shown(row['distance'])} and distance_bucket {bucket} differ: bucket {bucket_of_code(code)}"
-        )
+    known = not is_blank(row["distance_bucket"])
+    try:
+        code = distance_code(row["distance"], null, floored)
+    except ValueError:
+        if floored and known:
+            return bucket
+        raise
+    if known and bucket_of_code(code) != bucket:
+        raise ValueError(differing(row["distance"], bucket_of_code(code), bucket))
     return code
+
+
+def differing(distance: object, meant: int, bucket: int) -> str:
+    """What is said of a row whose distance means another bucket than its `distance_bucket`."""
+    return f"distance {shown(distance)} is bucket {meant}, and distance_bucket says {bucket}; keep one"
 
 
 def bucket_of_code(code: int) -> int:
@@ -266,19 +276,33 @@ def vector_of_row(row: Mapping[str, Any], dim: int = EMBEDDING_DIM) -> np.ndarra
     """The vector of a row, by its name `embedding` or `embeddings`; float32 [dim].
 
     Raises:
-        ValueError: there is none, or as `parse_embedding`.
+        ValueError: there is none, or as `parse_embedding`, or both names are there and say two things.
     """
-    for name in EMBEDDING_NAMES:
-        if row.get(name) is not None:
-            return parse_embedding(row[name], dim)
-    if any(name in row for name in EMBEDDING_NAMES):
-        return parse_embedding(None, dim)
-    raise ValueError("no embeddings")
+    given = [name for name in EMBEDDING_NAMES if row.get(name) is not None]
+    if not given:
+        if any(name in row for name in EMBEDDING_NAMES):
+            return parse_embedding(None, dim)
+        raise ValueError("no embeddings")
+    vector = parse_embedding(row[given[0]], dim)
+    for name in given[1:]:
+        if not np.allclose(vector, parse_embedding(row[name], dim), rtol=1e-5, atol=1e-6, equal_nan=True):
+            raise ValueError(f"{given[0]} and {name} are two different vectors; keep one")
+    return vector
 
 
 # Lengths (L2 norms) of vectors: CLIP's projected features have 9 to 11, normalised ones have 1.
 NORMALISED_BELOW = 2.0
 ABSURD_NORM = 1e4
+
+
+def look_normalised(norm: np.ndarray) -> np.ndarray:
+    """bool [n]: whose length [n] is that of a normalised vector. All zeros are another fault (`vector_problems`)."""
+    return (norm > 0) & (norm < NORMALISED_BELOW)
+
+
+def most_look_normalised(norm: np.ndarray) -> bool:
+    """Whether so many of these lengths [n] are a normalised vector's that the source is one of such vectors."""
+    return 2 * np.count_nonzero(look_normalised(norm)) > len(norm)
 
 
 def norms_of(embedding: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -25,6 +26,11 @@ INSTALLED = PACKAGE / "data"
 # How the name of a file ends that is not whole yet.
 TEMPORARY = ".tmp"
 _temporaries: set[Path] = set()
+
+# What a spreadsheet takes for a formula, or for the start of one, at the beginning of a cell; blanks before it do not
+# count, as some drop them. By the rules of RE2, which Arrow has, and of Python alike.
+_BLANK = "[ \t\r\n\f\v\u0085\u00a0\u2000-\u200b\u202f\u3000\ufeff]"
+FORMULA = f"^([\t\r\n]|{_BLANK}*[=+\\-@\uff1d\uff0b\uff0d\uff20])"
 
 
 # A disk without room, a quota or a limit of file size that is used up.
@@ -49,6 +55,11 @@ def full_disk_named(path: str | Path) -> Iterator[None]:
         if error.errno not in FULL or error.filename:
             raise
         raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+
+
+def harmless_cell(text: str) -> str:
+    """A text as a cell of a CSV: with an apostrophe before it where a spreadsheet would run it as a formula."""
+    return f"'{text}" if re.match(FORMULA, text) else text
 
 
 def resource(name: str) -> Path:

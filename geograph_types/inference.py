@@ -57,12 +57,3 @@ def torch_threads(number: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-@contextmanager
-def all_but_one_core() -> Iterator[None]:
-    """Torch leaves a core meanwhile to a thread that reads."""
-    import torch
-
-    with torch_threads(torch.get_num_threads() - 1):
-        yield

@@ -1,4 +1,5 @@
-"""Work that goes on beside the work: items made ahead of whoever takes them, results put away behind."""
+"""Work that goes on beside the work: items made ahead of whoever takes them, several at a time, results put away
+behind."""
 
 import contextlib
 from collections import deque
@@ -7,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 _END = object()
 
 
@@ -48,6 +50,29 @@ def _ahead(source: Iterator[Item], depth: int) -> Iterator[Item]:
         with contextlib.suppress(RuntimeError):  # no new work while Python itself ends
             pool.submit(_close, source)
         pool.shutdown(wait=ended)
+
+
+def side_by_side(
+    function: Callable[[Item], Result], items: Iterable[Item], threads: int, begin: Callable[[], Any] | None = None
+) -> Iterator[Result]:
+    """`function` of each item, in the order of the items, by so many threads.
+
+    One item more than there are threads is taken before a result is asked for, so that none of them waits; `items`
+    itself runs in the thread of whoever takes the results. What an item raises is raised where its result would be
+    taken; what was not begun by then never is. `begin` is called once in each thread.
+    """
+    with ThreadPoolExecutor(threads, "geograph-side-by-side", begin) as pool:
+        waiting: deque[Future] = deque()
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for job in waiting:
+                job.cancel()
 
 
 def _close(source: Iterator[Any]) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from geograph_types import cli
 from geograph_types.dataset.folder import folder_in_place
-from geograph_types.files import temporary_folder, whole_file
+from geograph_types.files import FORMULA, harmless_cell, temporary_folder, whole_file
 from geograph_types.prediction.answers import AnswerFile
 from names_geograph import CLASSES
 
@@ -24,6 +24,19 @@ with temporary_folder("dies") as folder:
     print(folder, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
 """
+
+
+def test_a_spreadsheet_runs_no_cell():
+    """One pattern for Python's rules and for Arrow's."""
+    import pyarrow.compute as pc
+
+    for blank in ("", "  ", "\t", " \xa0", "\u3000", "\u200b\ufeff"):
+        for sign in "=+-@\uff1d":
+            cell = f"{blank}{sign}1+1"
+            assert harmless_cell(cell) == f"'{cell}"
+            assert pc.replace_substring_regex([cell], FORMULA, "'\\1").to_pylist() == [f"'{cell}"]
+    for plain in ("", "  a = b", "A -1", "Inside", "1-2"):
+        assert harmless_cell(plain) == plain
 
 
 def test_what_a_killed_process_left_goes_at_the_next_start(tmp_path, monkeypatch):

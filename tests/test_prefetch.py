@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from geograph_types.prefetch import Background, ahead
+from geograph_types.prefetch import Background, ahead, side_by_side
 
 
 def test_the_same_items_in_order():
@@ -73,3 +73,38 @@ def test_work_behind_is_done_in_order_and_its_error_is_raised():
     assert done == list(range(50))
     with pytest.raises(ZeroDivisionError), Background() as background:
         background.run(lambda: 1 / 0)
+
+
+def test_side_by_side_keeps_the_order_and_takes_one_item_more_than_there_are_threads():
+    taken, begun, both = [], [], threading.Barrier(2)
+
+    def items():
+        for i in range(10):
+            taken.append(i)
+            yield i
+
+    def late_ones_first(i: int) -> int:
+        both.wait(10)  # two are underway at a time
+        time.sleep(0.01 * (i % 2 == 0))
+        return -i
+
+    results = side_by_side(late_ones_first, items(), 2, lambda: begun.append(threading.get_ident()))
+    assert next(results) == 0 and taken == [0, 1, 2]
+    assert list(results) == [-i for i in range(1, 10)]
+    assert len(set(begun)) == 2 and threading.get_ident() not in begun
+
+
+def test_side_by_side_raises_where_the_result_would_be_and_begins_nothing_more():
+    done = []
+
+    def some(i: int) -> int:
+        done.append(i)
+        if i == 1:
+            raise ValueError("no more")
+        return i
+
+    results = side_by_side(some, range(10), 1)
+    assert next(results) == 0
+    with pytest.raises(ValueError, match="no more"):
+        next(results)
+    assert done in ([0, 1], [0, 1, 2])

@@ -20,7 +20,7 @@ from geograph_types.rows.fields import SourceRows
 from geograph_types.rows.parquet import ParquetReader
 from geograph_types.rows.sources import PARQUET, PHOTOS, Source, open_source, public_name
 from geograph_types.rows.splits import split_of_ids
-from row_geograph import NORMALISED_BELOW, norms_of
+from row_geograph import NORMALISED_BELOW, look_normalised, most_look_normalised, norms_of
 
 
 @dataclass
@@ -120,14 +120,14 @@ def build(args: PrepareArguments, folder: Path, pool: Any, parts: list[Source] |
 
 def check_norms(args: PrepareArguments, norm: np.ndarray) -> None:
     """Refuses rows most of which look normalised."""
-    if np.median(norm) < NORMALISED_BELOW and not args.allow_normalised:
+    if most_look_normalised(norm) and not args.allow_normalised:
         where = ", ".join(map(public_name, args.source))
         raise CommandError(
             f"{where}: most vectors look normalised (median length {np.median(norm):.2f}, CLIP's own "
             "have about 10), and models trained on CLIP's own answer wrongly on them: give the vectors as CLIP makes "
             "them, or say --allow_normalised"
         )
-    if short := int((norm < NORMALISED_BELOW).sum()):
+    if short := int(look_normalised(norm).sum()):
         say(f"warning: {short:,} of {len(norm):,} vectors look normalised (shorter than {NORMALISED_BELOW})")
 
 

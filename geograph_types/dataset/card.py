@@ -16,7 +16,7 @@ from geograph_types.rows.addresses import public_name
 from geograph_types.rows.published import CONFIGS, features, size_category
 from geograph_types.rows.splits import SPLITS
 from names_geograph import DATASET_NAME, MODEL_NAME, PHOTO_PAGE, TAGS, VISION_MODEL
-from row_geograph import NORMALISED_BELOW
+from row_geograph import NORMALISED_BELOW, look_normalised, most_look_normalised
 
 TEMPLATE = resource("dataset_card.md")
 
@@ -71,13 +71,12 @@ def _pretty_name(synthetic: bool) -> str:
 def _norm(norm: np.ndarray) -> dict[str, float | bool]:
     """The lengths of these very vectors: the middle nine tenths, the median, and which look normalised."""
     low, median, high = np.percentile(norm, [5, 50, 95])
-    short = int((norm < NORMALISED_BELOW).sum())
     return {
         "low": low,
         "median": median,
         "high": high,
-        "normalised": bool(median < NORMALISED_BELOW),
-        "short": short,
+        "normalised": most_look_normalised(norm),
+        "short": int(look_normalised(norm).sum()),
         "limit": NORMALISED_BELOW,
     }
 

@@ -10,7 +10,7 @@ from geograph_types import cli
 from geograph_types.evaluation import baselines, statistics
 from geograph_types.evaluation.intervals import bootstrap, intervals
 from geograph_types.files import resource
-from geograph_types.hub.models import load_model
+from geograph_types.hub.models import load_head
 from geograph_types.inference import probabilities_of
 from geograph_types.rows.fields import Rows
 from geograph_types.training.labels import training_targets
@@ -40,7 +40,7 @@ def of_models(names: list[str], rows: Rows, times: int, revision: str | None = N
             name = Path(path).name or path
             while name in found:
                 name += "'"
-            model = load_model(path, revision=None if found else revision, device="cpu")
+            model = load_head(path, revision=None if found else revision, device="cpu")
             config = model.config
             # One truth for all: a difference between models measured by different rules would not be theirs.
             rule = config.cross_far_min_distance if rule is None else rule

@@ -11,6 +11,7 @@ TRAVELLING_FILES = (
     "configuration_geograph.py",
     "grid_geograph.py",
     "row_geograph.py",
+    "layers_geograph.py",
     "modeling_geograph.py",
     "degrees_geograph.py",
     "places_geograph.py",

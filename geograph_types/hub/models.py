@@ -16,36 +16,48 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geograph_types.cli import CommandError, say
-from geograph_types.files import temporary_folder
+from geograph_types.files import ROOT, temporary_folder
 from geograph_types.hub.errors import hub_errors
+from geograph_types.hub.weights import INDEX, WEIGHTS, check_weights
 from names_geograph import MODEL_TYPE, TASK
 
 if TYPE_CHECKING:
     import torch
     from transformers import Pipeline, PreTrainedConfig, PreTrainedModel
 
-WEIGHTS = "model.safetensors"
-INDEX = "model.safetensors.index.json"
+    from layers_geograph import GeographHead
+
 # Of a repository on the Hub only these are fetched: neither pictures nor anything that a pickle could hide in.
 FETCHED = ["config.json", "*.py", "*.safetensors", INDEX]
 # How a config names code: FILE.CLASS beside the config, or USER/NAME--FILE.CLASS on the Hub; never a path.
 CODE = re.compile(r"(?:\w[\w.-]*(?:/\w[\w.-]*)?--)?\w+\.\w+")
-# What older libraries saved: loading one of these runs whatever is in it.
-PICKLES = ("pytorch_model.bin", "model.pt", "model.pth", "model.pkl", "model.ckpt")
+# What a model is made of, when it is only asked.
+ASKED = ("configuration_geograph.py", "layers_geograph.py", "modeling_geograph.py", "names_geograph.py")
+OWN_CODE = {"AutoConfig": "configuration_geograph.GeographConfig", "AutoModel": "modeling_geograph.GeographModel"}
 
 
 @dataclass(frozen=True)
 class ModelFolder:
     """A model's files on this machine.
 
-    `name` is what the user wrote, for messages; `code` is a copy of its config.json and its Python files in a folder
-    whose name holds their hash, so that two models never share code.
+    `name` is what the user wrote, for messages; `commit` is the Hub's, None of a local folder; `code` is a copy of its
+    config.json and its Python files in a folder whose name holds their hash, so that two models never share code.
     """
 
     name: str
     folder: Path
+    commit: str | None
     code: Path
     config: dict[str, Any]
+
+    @property
+    def code_is_ours(self) -> bool:
+        """Whether its code is this project's as it is here, byte for byte: then ours does the same."""
+        own = {key: self.config["auto_map"][key] for key in OWN_CODE}
+        return own == OWN_CODE and all(
+            (self.code / name).is_file() and (self.code / name).read_bytes() == (ROOT / name).read_bytes()
+            for name in ASKED
+        )
 
 
 def load_model(
@@ -68,9 +80,30 @@ def load_model(
         return _load(found, device, changes)
 
 
+def load_head(
+    name_or_dir: str | Path, revision: str | None = None, device: "str | torch.device | None" = None
+) -> "PreTrainedModel | GeographHead":
+    """The model to be asked only: answers, `config`, arguments and errors as of `load_model`.
+
+    Where its code is this project's own, none of its code runs, and transformers' model class is not loaded, which
+    takes longer than a hundred thousand answers.
+    """
+    device = check_device(device)
+    with _model_folder(name_or_dir, revision) as found:
+        if not found.code_is_ours:
+            return _load(found, device, {})
+        from configuration_geograph import GeographConfig
+        from layers_geograph import GeographHead
+
+        head = _empty(GeographHead, _config(found, {}, GeographConfig))
+        head.fill(check_weights(found.folder, found.name, head))
+        return _finished(head, found, device)
+
+
 def load_config(name_or_dir: str | Path, revision: str | None = None, **changes: Any) -> "PreTrainedConfig":
     """A model's config alone, with `changes` in the place of the saved values; errors as of `load_model`."""
     with _model_folder(name_or_dir, revision) as found:
+        _say_whose_code(found)
         return _config(found, changes)
 
 
@@ -123,7 +156,6 @@ def _model_folder(name_or_dir: str | Path, revision: str | None) -> Iterator[Mod
     name = str(name_or_dir)
     folder, commit = _find(name, revision)
     config = _read_config(folder, name)
-    _say_whose_code(name, commit, config)
     sources = sorted(folder.glob("*.py"))
     digest = hashlib.sha256()
     for source in sources:
@@ -137,7 +169,7 @@ def _model_folder(name_or_dir: str | Path, revision: str | None) -> Iterator[Mod
         shutil.copyfile(folder / "config.json", code / "config.json")
         for source in sources:
             shutil.copyfile(source, code / source.name)
-        yield ModelFolder(name, folder, code, config)
+        yield ModelFolder(name, folder, commit, code, config)
 
 
 def _identifier(name: str) -> str:
@@ -213,8 +245,9 @@ def _read_config(folder: Path, name: str) -> dict[str, Any]:
     return config
 
 
-def _say_whose_code(name: str, commit: str | None, config: dict[str, Any]) -> None:
+def _say_whose_code(found: ModelFolder) -> None:
     """One sentence where code runs that does not lie in a local folder."""
+    name, commit, config = found.name, found.commit, found.config
     references = [*config["auto_map"].values()]
     if isinstance(pipelines := config.get("custom_pipelines"), dict):
         references += [entry.get("impl") for entry in pipelines.values() if isinstance(entry, dict)]
@@ -229,13 +262,13 @@ def _load(found: ModelFolder, device: "torch.device", changes: dict[str, Any]) -
     import torch
     from transformers.utils import logging
 
+    _say_whose_code(found)
     config = _config(found, changes)
     with _code_errors(found):
         model_class = _class(found, config.auto_map["AutoModel"])
         model_class.register_for_auto_class("AutoModel")  # so that `save_pretrained` takes the code along
-        with torch.device("meta"):
-            expected = {name: list(value.shape) for name, value in model_class(config).state_dict().items()}
-    _check_weights(found, expected)
+        empty = _empty(model_class, config)
+    check_weights(found.folder, found.name, empty)
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()  # of a handful of weights
     try:
@@ -244,19 +277,46 @@ def _load(found: ModelFolder, device: "torch.device", changes: dict[str, Any]) -
     finally:
         if bars:
             logging.enable_progress_bar()
+    return _finished(model, found, device)
+
+
+def _empty(model_class: type, config: "PreTrainedConfig") -> Any:
+    """The model that a config asks for, its weights' shapes alone; nothing is allocated."""
+    import torch
+    from torch.overrides import TorchFunctionMode
+
+    class NothingDrawn(TorchFunctionMode):
+        """For random numbers on "meta" PyTorch would load its compiler, which takes a second."""
+
+        def __torch_function__(self, function, types, args=(), kwargs=None):
+            kwargs = kwargs or {}
+            if getattr(function, "__module__", "") == "torch.nn.init":  # all fill `tensor` and give it back
+                return kwargs["tensor"] if "tensor" in kwargs else args[0]
+            return function(*args, **kwargs)
+
+    with torch.device("meta"), NothingDrawn():
+        return model_class(config)
+
+
+def _finished(model: Any, found: ModelFolder, device: "torch.device") -> Any:
+    """Its numbers checked, under the name that the user wrote, on its device, in evaluation mode."""
     for name, value in model.state_dict().items():
-        if not torch.isfinite(value).all():
+        if not value.isfinite().all():
             raise CommandError(f"{found.name}: its weight {name} holds NaN or infinity; fetch or make it again")
     model.config.name_or_path = found.name
     return model.to(device).eval()
 
 
-def _config(found: ModelFolder, changes: dict[str, Any]) -> "PreTrainedConfig":
+def _config(found: ModelFolder, changes: dict[str, Any], config_class: type | None = None) -> "PreTrainedConfig":
+    """The config by the model's own code, or by a class of ours."""
     from transformers import AutoConfig
 
     try:
         with _code_errors(found):
-            config = AutoConfig.from_pretrained(found.code, trust_remote_code=True, **changes)
+            if config_class is None:
+                config = AutoConfig.from_pretrained(found.code, trust_remote_code=True, **changes)
+            else:
+                config = config_class.from_pretrained(found.code, **changes)
     except ValueError as error:  # what the config's own check refuses
         raise CommandError(f"{found.name}/config.json: {error}") from None
     config.name_or_path = found.name
@@ -280,59 +340,3 @@ def _code_errors(found: ModelFolder) -> Iterator[None]:
     except Exception as error:  # a stranger's code may raise anything
         reason = " ".join(str(error).split()) or type(error).__name__
         raise CommandError(f"{found.name}: its code does not run here: {reason}") from error
-
-
-def _check_weights(found: ModelFolder, expected: dict[str, list[int]]) -> None:
-    """The files' own headers against what the config asks for, so that nothing is made up or allocated in vain."""
-    stored: dict[str, list[int]] = {}
-    for file in _weight_files(found):
-        stored |= _shapes(file, f"{found.name}/{file.name}")
-    if missing := sorted(expected.keys() - stored.keys()):
-        raise CommandError(f"{found.name}: its weights lack {', '.join(missing[:5])}")
-    if odd := sorted(stored.keys() - expected.keys()):
-        raise CommandError(f"{found.name}: its weights hold {', '.join(odd[:5])}, which the model does not have")
-    for name, shape in expected.items():
-        if stored[name] != shape:
-            raise CommandError(
-                f"{found.name}: the weights do not fit its config.json: {name} is {stored[name]}, "
-                f"the config asks for {shape}"
-            )
-
-
-def _weight_files(found: ModelFolder) -> list[Path]:
-    """One file, or those that an index names."""
-    if (found.folder / WEIGHTS).is_file():
-        return [found.folder / WEIGHTS]
-    index = found.folder / INDEX
-    if index.is_file():
-        try:
-            names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise CommandError(f"{found.name}/{INDEX} is damaged; fetch or make the model again") from None
-        files = [found.folder / Path(str(name)).name for name in sorted(names, key=str)]
-        if absent := [file.name for file in files if not file.is_file()]:
-            raise CommandError(f"{found.name}: {INDEX} names {absent[0]}, which is not there")
-        return files
-    if pickles := [name for name in PICKLES if (found.folder / name).exists()]:
-        raise CommandError(
-            f"{found.name}: its weights are a pickle ({pickles[0]}), which can run code; save them as {WEIGHTS}"
-        )
-    raise CommandError(f"{found.name}: no model there: it has no {WEIGHTS}")
-
-
-def _shapes(file: Path, where: str) -> dict[str, list[int]]:
-    """Each weight's shape from a safetensors file's header; no weight is read."""
-    from safetensors import SafetensorError, safe_open
-
-    with file.open("rb") as stream:
-        head = stream.read(8)
-    if head[:1] == b"\x80" or head[:2] == b"PK":
-        raise CommandError(f"{where} is a pickle, which can run code, under a false name; save it as safetensors")
-    if head == b"version ":
-        raise CommandError(f"{where} is a pointer of git-lfs, not the weights: run `git lfs pull`")
-    try:
-        with safe_open(file, framework="numpy") as weights:
-            return {name: list(weights.get_slice(name).get_shape()) for name in weights.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        reason = (str(error).splitlines() or ["cut short"])[0]
-        raise CommandError(f"{where} is damaged or cut short ({reason}); fetch or make it again") from None

@@ -11,7 +11,7 @@ import pybase64
 from geograph_types.inference import logits_of, torch_threads
 from grid_geograph import bucket_of
 from names_geograph import UNKNOWN_BUCKET
-from row_geograph import DISTANCES, MAX_ID, parse_embedding, parse_id
+from row_geograph import DISTANCES, MAX_ID, parse_embedding, parse_id, vector_of_row
 
 NONE, FAILED, FAILED_SCORE = "None", "Failed", -1
 SCORES = ("probability", "decision")
@@ -49,7 +49,8 @@ class Handed:
 def read_rows(rows: list[Any], prefix: str, dim: int) -> Handed:
     """A batch as the service sent it → arrays; a photo that stands in it twice counts once.
 
-    A row whose vector is not of `dim` finite numbers is failed, as is one with neither vector nor photo.
+    A row whose vector is not of `dim` finite numbers is failed, as is one with neither vector nor photo, or with two
+    vectors that contradict.
     """
     if (plain := _read_plain(rows, dim)) is not None:
         return plain
@@ -71,7 +72,7 @@ def read_rows(rows: list[Any], prefix: str, dim: int) -> Handed:
         photo = None
         if vector := row.get("embeddings"):
             try:
-                handed.embedding[i] = _vector(vector, dim)
+                handed.embedding[i] = vector_of_row(row, dim) if "embedding" in row else _vector(vector, dim)
             except ValueError:
                 handed.failed[i] = True
         elif isinstance(row.get("fullpath"), str) and row["fullpath"]:
@@ -92,6 +93,8 @@ def _read_plain(rows: list[Any], dim: int) -> Handed | None:
         if {*map(type, image_id)} == {str} and all(text.isascii() and text.isdecimal() for text in image_id):
             image_id = [int(text) for text in image_id]
         vectors = [pybase64.b64decode(row["embeddings"], validate=True) for row in rows]
+        if any("embedding" in row for row in rows):  # a vector by two names: they may contradict
+            return None
     except (KeyError, TypeError, ValueError):
         return None
     if {*map(type, image_id)} != {int} or {*map(len, vectors)} != {4 * dim} or len({*image_id}) != len(image_id):

@@ -14,9 +14,7 @@ from geograph_types.labelling.journal import EMBEDDINGS, LABELS
 from geograph_types.labelling.photos import Photos, PhotosUnreachable
 from geograph_types.labelling.posting import Posting
 from geograph_types.labelling.service import Batch, Service
-
-# CLIP's own vectors have a norm of about 9 to 11; normalised ones give other answers.
-LEAST_NORM = 2.0
+from row_geograph import most_look_normalised, norms_of
 
 
 @dataclass(frozen=True)
@@ -165,9 +163,10 @@ class Worker:
 
 def warn_of_normalised(embedding: np.ndarray) -> None:
     """A word where vectors look normalised: the model was trained on others."""
-    norm = float(np.linalg.norm(embedding, axis=1).mean())
-    if norm < LEAST_NORM:
-        say(f"the vectors look normalised (mean norm {norm:.2f}, CLIP's own about 10): the answers will be poor")
+    norm = norms_of(embedding)
+    if most_look_normalised(norm):
+        told = f"median length {np.median(norm):.2f}, CLIP's own have about 10"
+        say(f"the vectors look normalised ({told}): the answers will be poor")
 
 
 def in_background(function: Callable[[], Any]) -> Future:

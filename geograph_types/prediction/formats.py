@@ -11,10 +11,9 @@ import pyarrow.csv
 import pybase64
 
 from decision_geograph import OTHER_SQUARE, choose
+from geograph_types.files import FORMULA
 from names_geograph import tag_of
 
-# What a spreadsheet takes for a formula, or for the start of one, at the beginning of a cell.
-FORMULA = "^([=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20])"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 NO_SOURCE, FROM_MODEL, FROM_GEOMETRY = 0, 1, 2

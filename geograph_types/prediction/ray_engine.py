@@ -70,7 +70,7 @@ class Answerer:
     def __init__(self, settings: Settings):
         import torch
 
-        from geograph_types.hub.models import load_model
+        from geograph_types.hub.models import load_head
         from geograph_types.prediction.answering import Predictor, load_tower
 
         torch.set_num_threads(settings.threads)
@@ -79,7 +79,7 @@ class Answerer:
         with temporary_folder("ray") as folder:
             for path in system.ls(f"{output}/{MODEL}", detail=False):
                 system.get_file(path, f"{folder}/{Path(path).name}")
-            model = load_model(folder, None, settings.device)
+            model = load_head(folder, None, settings.device)
         self.predictor = Predictor(model, **settings.predictor)
         if settings.tower is not None:
             self.predictor.tower = load_tower(model, **settings.tower)

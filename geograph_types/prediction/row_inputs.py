@@ -15,7 +15,7 @@ from geograph_types.rows.jsonl import parse_block, parse_rows
 from geograph_types.rows.parquet import CheckedRows, ParquetReader
 from grid_geograph import bucket_for
 from places_geograph import as_point
-from row_geograph import NORMALISED_BELOW
+from row_geograph import look_normalised
 
 PLACES = ("subject", "viewpoint")
 CSV_ROWS = 1024
@@ -142,7 +142,7 @@ _warned: list[bool] = []
 
 def _remarks(norm: np.ndarray | None) -> list[str | None] | None:
     """Normalised vectors are named, once on stderr and at each row: the model takes them for other photos."""
-    if norm is None or not (short := (norm > 0) & (norm < NORMALISED_BELOW)).any():
+    if norm is None or not (short := look_normalised(norm)).any():
         return None
     if not _warned:
         _warned.append(True)

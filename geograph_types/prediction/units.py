@@ -15,7 +15,7 @@ from geograph_types.prediction import photo_inputs, row_inputs
 from geograph_types.prediction.inputs import Input, open_input
 from geograph_types.prediction.parts import InputBlock, Options, Part
 from geograph_types.rows.addresses import cache_folder
-from geograph_types.rows.sources import local_path, open_source
+from geograph_types.rows.sources import local_path, open_source, public_name
 
 # Rows of Parquet or photos a unit: minutes of work, so that a lost one costs little and Ray's own cost nothing.
 ROWS_A_UNIT, PHOTOS_A_UNIT = 200_000, 2048
@@ -61,7 +61,14 @@ def reopened(part: Part) -> Part:
     """The same source on the machine where this runs: an address is fetched once on each."""
     source = local_copy(part.name) if is_remote(part.name) else part.source
     opened = None if part.kind == "folder" else next(iter(open_source(source)))
-    return replace(part, source=source, opened=opened)
+    return _named(replace(part, source=source, opened=opened), part.name)
+
+
+def _named(part: Part, name: str) -> Part:
+    """A copy of what an address holds goes by the address, and nothing lies beside it."""
+    if is_remote(name) and part.opened is not None:
+        part = replace(part, opened=replace(part.opened, name=public_name(name), fetched=True))
+    return replace(part, name=name)
 
 
 def is_remote(name: str) -> bool:
@@ -116,7 +123,7 @@ def open_everywhere(names: list[str], config: str = "large") -> Input:
     for name, copy in zip(files, copies, strict=True):
         asked = open_input([copy], config)
         passed_over |= asked.passed_over
-        parts += [replace(part, name=name) for part in asked.parts] if is_remote(name) else asked.parts
+        parts += [_named(part, name) for part in asked.parts] if is_remote(name) else asked.parts
     if len({part.of_photos for part in parts}) > 1:
         raise CommandError("some of the input is photos, some rows: answer them in two runs")
     return Input(parts, passed_over=passed_over)

@@ -9,7 +9,7 @@ Files that this project wrote are read without a copy or a Python object a row; 
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -24,10 +24,19 @@ from geograph_types.rows.fields import Rejected, Rows, SourceRows, is_published,
 from geograph_types.rows.published import METADATA_KEY
 from geograph_types.rows.splits import NO_SPLIT, SPLITS, parse_split, split_named, split_of_ids
 from names_geograph import EMBEDDING_DIM, TAGS, UNKNOWN_BUCKET, UNKNOWN_DISTANCE
-from row_geograph import bucket_code, distance_code, norms_of, vector_problems
+from row_geograph import (
+    EMBEDDING_NAMES,
+    bucket_code,
+    differing,
+    distance_code,
+    norms_of,
+    vector_of_row,
+    vector_problems,
+)
 
 ROWS_A_BLOCK = 2048
 ROWS_TO_TRAIN = 8192
+RowGroup = tuple[int, int, int]  # where it stands, the number of its first row, counted from 1, how many it has
 
 
 @dataclass
@@ -74,16 +83,16 @@ class ParquetReader:
         self.names = self.schema.names
         self.labels = class_labels(self.schema, self.names)
         self.own = own_metadata(self.schema) is not None
-        self.vector = next((name for name in ("embedding", "embeddings") if name in self.names), None)
+        self.vectors = [name for name in EMBEDDING_NAMES if name in self.names]
         self._check_names()
         self.embedding_dim = embedding_dim or self._width() or EMBEDDING_DIM
 
-    def _open(self) -> pq.ParquetFile:
+    def _open(self, source: pa.NativeFile | None = None) -> pq.ParquetFile:
         if self.path.is_file() and not self.path.stat().st_size:
             raise ValueError(f"{self.name}: empty")
         try:
             # pre_buffer would keep the whole file in memory.
-            return pq.ParquetFile(self.path, pre_buffer=False)
+            return pq.ParquetFile(source or self.path, pre_buffer=False)
         except FileNotFoundError:
             raise ValueError(f"{self.name}: no such file") from None
         except (pa.ArrowException, OSError, ValueError) as error:
@@ -91,7 +100,7 @@ class ParquetReader:
 
     def _check_names(self) -> None:
         has = f"it has {', '.join(self.names[:30]) or 'none'}"
-        if self.vector is None:
+        if not self.vectors:
             raise ValueError(f"{self.name}: no column 'embedding' or 'embeddings'; {has}")
         for name in ("gridimage_id", *(("types",) if self.labelled else ())):
             if name not in self.names:
@@ -101,7 +110,7 @@ class ParquetReader:
                 raise ValueError(f"{self.name}: {self.names.count(name)} columns are named {name!r}; keep one")
 
     def _wanted(self, strings: bool = True) -> list[str]:
-        names = ["gridimage_id", self.vector, "distance", "distance_bucket", *self.extra]
+        names = ["gridimage_id", *self.vectors, "distance", "distance_bucket", *self.extra]
         if not strings and self.own and "distance_bucket" in self.names:
             names.remove("distance")
         if self.labelled:
@@ -110,7 +119,7 @@ class ParquetReader:
 
     def _width(self) -> int | None:
         """The width of the file's vectors, as far as its schema says."""
-        kind = self.schema.field(self.vector).type
+        kind = self.schema.field(self.vectors[0]).type
         if isinstance(kind, pa.FixedShapeTensorType):
             return int(np.prod(kind.shape))
         return kind.list_size if pa.types.is_fixed_size_list(kind) else None
@@ -124,29 +133,49 @@ class ParquetReader:
         Raises:
             ValueError: the file is damaged.
         """
-        first = 1
         with self._open() as file:
-            try:
-                for group in range(file.num_row_groups):
-                    rows = file.metadata.row_group(group).num_rows
-                    blocks = -(-rows // size)
-                    if skip >= blocks:
-                        skip, first = skip - blocks, first + rows
-                        continue
-                    for batch in file.iter_batches(size, row_groups=[group], columns=self._wanted(strings)):
-                        if skip:
-                            skip -= 1
-                        else:
-                            yield self._checked(batch, first)
-                        first += len(batch)
-            except (pa.ArrowException, OSError) as error:
-                raise ValueError(f"{self.name}: damaged ({first_line(error)}); fetch or write it again") from None
+            for group in _groups(file.metadata):
+                blocks = -(-group[-1] // size)
+                if skip < blocks:
+                    yield from self._read(file, group, size, strings, skip)
+                skip = max(0, skip - blocks)
+
+    def pieces(self, size: int = ROWS_A_BLOCK, strings: bool = True) -> Iterator[Callable[[], list[CheckedRows]]]:
+        """As `blocks`, but a row group of at most `size` rows is read by whoever calls its piece, so that several
+        threads read side by side; a larger one is read here, block by block. Each call raises as `blocks`."""
+        shared = pa.OSFile(str(self.path))  # it closes when the last piece lets go of it
+        with self._open(shared) as file:
+            for group in _groups(file.metadata):
+                if group[-1] <= size:
+                    yield partial(self._piece, shared, file.metadata, group, size, strings)
+                    continue
+                for block in self._read(file, group, size, strings):
+                    yield partial(list, [block])
+
+    def _piece(self, shared: pa.NativeFile, metadata: pq.FileMetaData, *what: Any) -> list[CheckedRows]:
+        # A reader of its own: Arrow's are not said to be safe for threads, its files are.
+        return list(self._read(pq.ParquetFile(shared, metadata=metadata, pre_buffer=False), *what))
+
+    def _read(
+        self, file: pq.ParquetFile, group: RowGroup, size: int, strings: bool, skip: int = 0
+    ) -> Iterator[CheckedRows]:
+        """A row group without its first `skip` blocks."""
+        place, first, _ = group
+        try:
+            for batch in file.iter_batches(size, row_groups=[place], columns=self._wanted(strings)):
+                if skip:
+                    skip -= 1
+                else:
+                    yield self._checked(batch, first)
+                first += len(batch)
+        except (pa.ArrowException, OSError) as error:
+            raise ValueError(f"{self.name}: damaged ({first_line(error)}); fetch or write it again") from None
 
     def _checked(self, batch: pa.RecordBatch, first: int) -> CheckedRows:
         n, column = len(batch), {name: arrow.plain(batch.column(name)) for name in batch.schema.names}
         problems: dict[int, str] = {}
         ids = arrow.ids(column["gridimage_id"], problems)
-        embedding = arrow.vectors(column[self.vector], self.embedding_dim, problems)
+        embedding = self._vectors(column, problems, n)
         norm = norms_of(embedding)
         for i, reason in vector_problems(embedding, norm).items():
             problems.setdefault(i, reason)
@@ -161,8 +190,20 @@ class ParquetReader:
             **self._labels(column, problems, n),
         )
 
+    def _vectors(self, column: dict[str, pa.Array], problems: dict[int, str], n: int) -> np.ndarray:
+        """float32 [n, dim]; of two columns of vectors by the rule of a row that has both names."""
+        if len(self.vectors) == 1:
+            return arrow.vectors(column[self.vectors[0]], self.embedding_dim, problems)
+        found = np.zeros((n, self.embedding_dim), np.float32)
+        for i, given in enumerate(zip(*(arrow.values_of(column[name]) for name in self.vectors), strict=True)):
+            try:
+                found[i] = vector_of_row(dict(zip(self.vectors, given, strict=True)), self.embedding_dim)
+            except ValueError as error:
+                problems.setdefault(i, str(error))
+        return found
+
     def _distance(self, column: dict[str, pa.Array], problems: dict[int, str], n: int) -> np.ndarray:
-        """uint8 [n], index into DISTANCES: by `distance`, `distance_bucket` where that is null or not there."""
+        """uint8 [n], index into DISTANCES, as `code_of_row` says of one row."""
         codes, odd = np.full(n, UNKNOWN_BUCKET, np.uint8), {}
         given, known = np.zeros(n, bool), np.zeros(n, bool)
         if "distance" in column:
@@ -177,14 +218,10 @@ class ParquetReader:
                 problems.setdefault(i, reason)
         if not known.any():
             return codes
-        if not self.labelled:  # what is not needed is not compared
-            return np.where(known, bucket, codes).astype(np.uint8)
+        given[list(odd)] = False  # beside a good bucket it does not count, or the row is refused
         of_codes = np.where(codes > UNKNOWN_BUCKET, 0, codes)
         for i in np.flatnonzero(given & known & (of_codes != bucket)).tolist():
-            problems.setdefault(
-                i,
-                f"distance and distance_bucket {bucket[i]} differ: {column['distance'][i].as_py()!r} is {of_codes[i]}",
-            )
+            problems.setdefault(i, differing(column["distance"][i].as_py(), of_codes[i], bucket[i]))
         return np.where(given, codes, bucket).astype(np.uint8)
 
     def _labels(self, column: dict[str, pa.Array], problems: dict[int, str], n: int) -> dict[str, Any]:
@@ -212,6 +249,14 @@ class ParquetReader:
     def _type_names(self) -> list[str] | None:
         """What numbers in `types` stand for: the file's own names, else ours where it has the published columns."""
         return self.labels.get("types") or (TAGS if is_published(self.names) else None)
+
+
+def _groups(metadata: pq.FileMetaData) -> Iterator[RowGroup]:
+    first = 1
+    for place in range(metadata.num_row_groups):
+        rows = metadata.row_group(place).num_rows
+        yield place, first, rows
+        first += rows
 
 
 def first_line(error: BaseException) -> str:

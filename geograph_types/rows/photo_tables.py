@@ -4,15 +4,29 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from geograph_types.cli import CommandError
-from geograph_types.rows.sources import Source, is_url, open_source
+from geograph_types.rows.sources import Source, is_url, open_source, public_name
 from grid_geograph import GridPoint, bucket_for
 from names_geograph import UNKNOWN_BUCKET
 from places_geograph import as_point, point_of
+from row_geograph import bucket_of_code, code_of_row, shown
 
 Lines = Iterator[tuple[int, dict[str, Any] | ValueError]]
+
+
+class _Table(NamedTuple):
+    """Where the relative paths of a table are looked for: beside it, then from the current folder."""
+
+    name: str
+    folder: Path | None  # None: it was fetched, and no photo lies beside it
+
+    @classmethod
+    def of(cls, source: "str | Path | Source") -> "_Table":
+        if isinstance(source, Source):
+            return cls(source.name, None if source.fetched else (source.path or Path()).parent)
+        return cls(public_name(str(source)), None if is_url(str(source)) else Path(source).parent)
 
 
 @dataclass(frozen=True)
@@ -58,9 +72,10 @@ def iterate_table(
 ) -> Iterator[PhotoRecord]:
     """A table (CSV, TSV, JSON, Parquet, also packed) with the column `path`.
 
-    A relative `path` is looked for beside its table, then from the current folder. `distance` is in metres, or
-    "Unknown"; where it is blank it is taken from `subject` and `viewpoint`, and the viewpoint, where that is blank,
-    from `latitude` and `longitude` (degrees, WGS 84). A line that cannot be used becomes a record with its `error`.
+    A relative `path` is looked for beside its table, then from the current folder; that of a table that was fetched
+    from the current folder alone. `distance` is in metres, or "Unknown", or there is a `distance_bucket`; where both
+    are blank it is taken from `subject` and `viewpoint`, and the viewpoint, where that is blank, from `latitude` and
+    `longitude` (degrees, WGS 84). A line that cannot be used becomes a record with its `error`.
 
     Args:
         subject: of photos that name none themselves. allow_urls: whether a `path` may be an address.
@@ -69,10 +84,9 @@ def iterate_table(
     Raises:
         CommandError: no such table, or one without a column `path`.
     """
-    place = (source.path or Path()) if isinstance(source, Source) else Path(source)
-    folder = place.parent
+    table = _Table.of(source)
     for line, row in table_rows(source):
-        yield _record(row, line, folder, subject, allow_urls) if places else _bare_record(row, line, folder)
+        yield _record(row, line, table, subject, allow_urls) if places else _bare_record(row, line, table)
 
 
 def iterate_photos(source: str | Path | Source) -> Iterator[PhotoRecord]:
@@ -97,7 +111,7 @@ def table_rows(source: str | Path | Source) -> Lines:
         yield from part.records()
 
 
-def _record(row: Any, line: int, folder: Path, subject: GridPoint | None, allow_urls: bool) -> PhotoRecord:
+def _record(row: Any, line: int, table: _Table, subject: GridPoint | None, allow_urls: bool) -> PhotoRecord:
     try:
         path = _path(row)
         own = _point(row, "subject")
@@ -107,22 +121,32 @@ def _record(row: Any, line: int, folder: Path, subject: GridPoint | None, allow_
         if is_url(path) and not allow_urls:
             raise ValueError("an address; --allow_urls lets photos be fetched")
         subject, distance = own or subject, _cell(row, "distance")
-        bucket = bucket_for(distance, subject, viewpoint)
+        said = _cell(row, "distance_bucket")
+        if said is None:
+            bucket = bucket_for(distance, subject, viewpoint)
+        else:
+            bucket = bucket_of_code(code_of_row({"distance": distance, "distance_bucket": said}, floored=True))
+        file = _file(path, table)
+        if table.folder is None and not (is_url(path) or os.path.isabs(path) or os.path.exists(path)):  # noqa: PTH110, PTH117
+            raise ValueError(
+                f"{shown(path)}: no such file from the current folder, where relative paths are looked for, as "
+                f"{table.name} was fetched"
+            )
     except ValueError as error:
         named = row.get("path") if isinstance(row, dict) else None
         text = named if isinstance(named, str) and named.strip() else None
         known = row if isinstance(row, dict) else {}
         return PhotoRecord(text, None, error=f"line {line}: {error}", line=line, row=known)
-    file = _file(path, folder)
-    return PhotoRecord(path, file, bucket, subject, viewpoint, line=line, row=row, given=distance is not None)
+    given = distance is not None or said is not None
+    return PhotoRecord(path, file, bucket, subject, viewpoint, line=line, row=row, given=given)
 
 
-def _bare_record(row: Any, line: int, folder: Path) -> PhotoRecord:
+def _bare_record(row: Any, line: int, table: _Table) -> PhotoRecord:
     try:
         path = _path(row)
     except ValueError as error:
         return PhotoRecord(None, None, error=str(error), line=line)
-    return PhotoRecord(path, _file(path, folder), line=line, row=row)
+    return PhotoRecord(path, _file(path, table), line=line, row=row)
 
 
 def _path(row: Any) -> str:
@@ -163,9 +187,11 @@ def _from_degrees(latitude: Any, longitude: Any) -> GridPoint | None:
     return point_of(*degrees)
 
 
-def _file(path: str, folder: Path) -> str | Path:
+def _file(path: str, table: _Table) -> str | Path:
     """What to open; `os.path` answers for names that no file system takes, too."""
     if is_url(path):
         return path
-    beside = os.path.join(folder, path)  # noqa: PTH118
+    if table.folder is None:
+        return Path(path)
+    beside = os.path.join(table.folder, path)  # noqa: PTH118
     return Path(path) if os.path.exists(path) and not os.path.exists(beside) else Path(beside)  # noqa: PTH110

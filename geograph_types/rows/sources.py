@@ -64,7 +64,7 @@ def open_source(source: str, photo_folders: bool = True) -> list[Source]:
         return [_of_stream("standard input", unpacked("standard input", _buffered(sys.stdin.buffer)))]
     if is_url(source):
         found = _of_file(public_name(source), download(source))
-        found.version, found.origin = kept_version(source), source
+        found.version, found.origin, found.fetched = kept_version(source), source, True
         return [found]
     if path.is_dir():
         return _of_folder(source, path, photo_folders)
@@ -241,7 +241,10 @@ def _of_hub(dataset: str, photo_folders: bool) -> list[Source]:
         folder = _snapshot(dataset, patterns, "file or folder")
         if any(formats.is_data(path.name) for path in folder.rglob("*")):
             break
-    return _of_folder(str(folder), folder, photo_folders)
+    found = _of_folder(str(folder), folder, photo_folders)
+    for part in found:
+        part.name, part.fetched = f"{dataset}/{part.path.relative_to(folder).as_posix()}", True
+    return found
 
 
 def _snapshot(dataset: str, patterns: list[str], what: str) -> Path:
@@ -327,4 +330,7 @@ def _files_of_split(name: str, folder: Path, config: str, split: str) -> list[Pa
     for place in places:
         if files := sorted(place.glob(f"{split}-*.parquet")) or sorted(place.glob(f"{split}.parquet")):
             return files
+    if there := [one for one in SPLITS if any(any(place.glob(f"{one}*.parquet")) for place in places)]:
+        inside = f"config {config}" if configs else "it"
+        raise CommandError(f"{name}: no {split} rows in {inside}; there are {' and '.join(there)} rows")
     raise CommandError(f"{name}: no {config}/{split}-*.parquet in it; prepare_dataset.py makes such a folder")

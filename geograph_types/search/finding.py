@@ -1,17 +1,22 @@
 """The best N of any number of rows, in constant memory."""
 
+import os
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from geograph_types.cli import CommandError, progress
-from geograph_types.inference import all_but_one_core
-from geograph_types.prefetch import ahead
-from geograph_types.search.rows import Block, blocks, files_of, ids_of
+from geograph_types.inference import torch_threads
+from geograph_types.prefetch import Result, side_by_side
+from geograph_types.search.rows import Block, Piece, files_of, ids_of, pieces
 from geograph_types.search.scoring import Scorer
 from names_geograph import PHOTO_PAGE
+
+# Threads that read and score: each has a block of rows in hand, which is 8 MB and what Arrow needs to read it.
+MOST_THREADS = 8
 
 
 @dataclass(frozen=True)
@@ -79,14 +84,15 @@ def find(
     # Rows of a Parquet file are scored where Arrow put them, and nothing here writes there.
     warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
     best, counts = Best(top), Counts()
-    with progress(unit="row") as bar, all_but_one_core():
-        for block in ahead(_all(sources, dim)):  # the next is read while one is scored
+
+    def scored(block: Block) -> tuple[Block, np.ndarray, np.ndarray]:
+        return (block, *scorer(block)) if len(block) else (block, np.zeros(0), np.zeros(0, int))
+
+    with progress(unit="row") as bar:
+        for block, score, column in _of_blocks(sources, dim, scored):
             counts.rows += len(block)
             counts.bad += block.bad
             bar.update(len(block))
-            if not len(block):
-                continue
-            score, column = scorer(block)
             if known is not None:
                 old = is_in(block.gridimage_id, known)
                 counts.excluded += int(old.sum())
@@ -95,10 +101,18 @@ def find(
     return best.all(), counts
 
 
-def _all(sources: Iterable[str], dim: int) -> Iterator[Block]:
-    for source in sources:
-        for file in files_of(source):
-            yield from blocks(file, dim)
+def _of_blocks(sources: Iterable[str], dim: int, function: Callable[[Block], Result]) -> Iterator[Result]:
+    """`function` of each block, in order; each core reads blocks of its own and works on them."""
+    import torch
+
+    def work(piece: Piece) -> list[Result]:
+        return [function(block) for block in piece()]
+
+    found = (piece for source in sources for file in files_of(source) for piece in pieces(file, dim))
+    threads = min(os.cpu_count() or 1, MOST_THREADS)
+    with torch_threads(1):
+        for results in side_by_side(work, found, threads, partial(torch.set_num_threads, 1)):
+            yield from results
 
 
 def is_in(ids: np.ndarray, known: np.ndarray) -> np.ndarray:
@@ -115,15 +129,20 @@ def all_ids(sources: Iterable[str]) -> np.ndarray:
 
 
 def vectors_of(ids: np.ndarray, sources: Iterable[str], dim: int) -> np.ndarray:
-    """The vectors of some photos, float32 [K, D], sorted by id; reads no further than the last of them.
+    """The vectors of some photos, float32 [K, D], sorted by id; reads little further than the last of them.
 
     Raises:
         CommandError: a photo that is in none of the sources.
     """
     found: dict[int, np.ndarray] = {}
-    for block in _all(sources, dim):
-        for place in np.flatnonzero(is_in(block.gridimage_id, ids)).tolist():
-            found.setdefault(int(block.gridimage_id[place]), block.embedding[place].copy())
+
+    def wanted(block: Block) -> tuple[list[int], np.ndarray]:
+        places = np.flatnonzero(is_in(block.gridimage_id, ids))
+        return block.gridimage_id[places].tolist(), block.embedding[places]
+
+    for image_ids, vectors in _of_blocks(sources, dim, wanted):
+        for image_id, vector in zip(image_ids, vectors, strict=True):
+            found.setdefault(image_id, vector)
         if len(found) == len(ids):
             break
     if missing := [int(image_id) for image_id in ids if int(image_id) not in found]:

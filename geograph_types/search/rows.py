@@ -15,7 +15,7 @@ from geograph_types.cli import CommandError
 from geograph_types.rows import arrow
 from geograph_types.rows.fields import is_published, types_of
 from geograph_types.rows.jsonl import parse_block
-from geograph_types.rows.parquet import ParquetReader, class_labels, first_line
+from geograph_types.rows.parquet import CheckedRows, ParquetReader, class_labels, first_line
 from geograph_types.rows.sources import dataset_files, is_url, line_blocks, local_path
 from geograph_types.rows.splits import SPLITS
 from names_geograph import TAGS
@@ -70,6 +70,10 @@ class Block:
         )
 
 
+# Reads some rows.
+Piece = Callable[[], list[Block]]
+
+
 def files_of(source: str) -> list[str]:
     """A source as files: itself, or of a folder or a dataset on the Hub all its Parquet.
 
@@ -94,46 +98,52 @@ def files_of(source: str) -> list[str]:
     return [str(file) for file in found]
 
 
-def blocks(source: str, embedding_dim: int) -> Iterator[Block]:
-    """The rows of one file.
+def pieces(source: str, embedding_dim: int) -> Iterator[Piece]:
+    """The rows of one file, piece by piece, each read when it is called, by several threads at a time if wished.
 
     Raises:
-        CommandError, ValueError: it is not there, damaged, or holds no rows.
+        CommandError, ValueError: it is not there, damaged, or holds no rows; from here or from a piece.
     """
     if is_parquet(source):
-        yield from _parquet_blocks(local_path(source), source, embedding_dim)
+        yield from _parquet_pieces(local_path(source), source, embedding_dim)
     else:
         for lines in line_blocks(source):
             fields = ("types", "title")
-            yield _of_json(
+            block = _of_json(
                 parse_block(
                     lines.data, lines.first_line, source, labelled=False, embedding_dim=embedding_dim, extra=fields
                 )
             )
+            yield partial(list, [block])
 
 
 def is_parquet(source: str) -> bool:
     return source.split("?")[0].lower().endswith(".parquet")
 
 
-def _parquet_blocks(path: Path, name: str, embedding_dim: int) -> Iterator[Block]:
+def _parquet_pieces(path: Path, name: str, embedding_dim: int) -> Iterator[Piece]:
     reader = ParquetReader(path, name, labelled=False, embedding_dim=embedding_dim, extra=("types", "title"))
     names = class_labels(reader.schema, ["types"]).get("types") or (TAGS if is_published(reader.names) else None)
-    for rows in reader.blocks(BLOCK_ROWS, strings=False):
-        block = Block(
-            rows.gridimage_id,
-            rows.bucket,
-            rows.embedding,
-            rows.norm,
-            partial(_labels_of, rows.extra.get("types"), names, len(rows)),
-            partial(_title, rows.extra.get("title")),
-            len(rows.problems),
-        )
-        if rows.problems:
-            good = np.ones(len(rows), bool)
-            good[list(rows.problems)] = False
-            block = block.take(good)
-        yield block
+    for read in reader.pieces(BLOCK_ROWS, strings=False):
+        yield lambda read=read: [_of_parquet(rows, names) for rows in read()]
+
+
+def _of_parquet(rows: CheckedRows, names: list[str] | None) -> Block:
+    """`names`: what numbers in its types stand for."""
+    block = Block(
+        rows.gridimage_id,
+        rows.bucket,
+        rows.embedding,
+        rows.norm,
+        partial(_labels_of, rows.extra.get("types"), names, len(rows)),
+        partial(_title, rows.extra.get("title")),
+        len(rows.problems),
+    )
+    if not rows.problems:
+        return block
+    good = np.ones(len(rows), bool)
+    good[list(rows.problems)] = False
+    return block.take(good)
 
 
 def _labels_of(types: pa.Array | None, names: list[str] | None, count: int, places: np.ndarray | None) -> Labels:

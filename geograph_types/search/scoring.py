@@ -34,7 +34,7 @@ class Likeness:
         self._unit = torch.from_numpy(unit.astype(np.float32))  # [K, D]
 
     def __call__(self, block: Block) -> tuple[np.ndarray, np.ndarray]:
-        # By torch: NumPy's own product takes all cores, also the one that reads the next block.
+        # By torch: NumPy's own product takes all cores, while each of them has rows of its own.
         nearest = (self._unit @ torch.from_numpy(block.embedding).T).amax(dim=0).numpy()
         return nearest / np.maximum(block.norm, 1e-12), np.zeros(len(block), int)
 

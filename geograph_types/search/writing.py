@@ -4,14 +4,12 @@ import csv
 import hashlib
 from pathlib import Path
 
-from geograph_types.files import PACKAGE, whole_file
+from geograph_types.files import PACKAGE, harmless_cell, whole_file
 from geograph_types.search.finding import Found
 from names_geograph import TAGS
 
 COLUMNS = ("gridimage_id", "title", "page", "score", "tags", "tag_in_question")
 TEMPLATE = PACKAGE / "search" / "page.html"
-# A spreadsheet takes a cell that begins so for a formula.
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def write_csv(found: list[Found], path: Path) -> None:
@@ -20,8 +18,7 @@ def write_csv(found: list[Found], path: Path) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         for photo in found:
-            title = " ".join((photo.title or "").split())
-            title = f"'{title}" if title.startswith(FORMULA) else title
+            title = harmless_cell(" ".join((photo.title or "").split()))
             writer.writerow(
                 [photo.gridimage_id, title, photo.page, f"{photo.score:.6g}", ",".join(photo.types), photo.tag or ""]
             )

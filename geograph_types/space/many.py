@@ -9,6 +9,7 @@ from html import escape
 from typing import Any
 
 from decision_geograph import failed
+from geograph_types.files import harmless_cell
 from geograph_types.space.asking import Mistake, question_of_photo, read_upload
 from geograph_types.space.model import SpaceModel
 from geograph_types.space.view import percent
@@ -16,8 +17,6 @@ from photos_geograph import open_photo
 
 MAX_PHOTOS = 50
 THUMBNAIL = 112  # pixels
-# A cell that begins so would be a formula in a spreadsheet.
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def answers(space: SpaceModel, uploads: list[Any], subject: str, limit: int) -> Iterator[tuple[dict, str | None]]:
@@ -105,5 +104,5 @@ def csv_of(predictions: list[dict], classes: list[str]) -> str:
     for item in predictions:
         scores = [f"{item['scores'][name]:.6f}" for name in classes] if item["scores"] else [""] * len(classes)
         cells = [item["path"], ",".join(item["types"]), *scores, item["cross_grid"], item["note"], item["error"]]
-        writer.writerow([f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell for cell in cells])
+        writer.writerow([harmless_cell(cell) if isinstance(cell, str) else cell for cell in cells])
     return file.getvalue()

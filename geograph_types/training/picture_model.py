@@ -9,7 +9,7 @@ from torch import nn
 
 from geograph_types.training.data import TrainingData
 from geograph_types.training.fitting import Columns, Fitter
-from modeling_geograph import QuickDropout
+from layers_geograph import QuickDropout
 from names_geograph import NUM_DISTANCE_BUCKETS
 
 # The loss of the distance against that of the types: some twenty times as large to begin with.

@@ -3,13 +3,15 @@
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from geograph_types.cli import CommandError
 from geograph_types.rows.fields import Rows
 from geograph_types.rows.parquet import is_synthetic, read_split
 from geograph_types.rows.sources import dataset_files
 from geograph_types.rows.splits import SPLITS
 from geograph_types.training.arguments import DataArguments
-from row_geograph import NORMALISED_BELOW, norms_of
+from row_geograph import most_look_normalised, norms_of
 
 # So many vectors, evenly spread, tell whether all are normalised.
 LOOKED_AT = 4096
@@ -50,11 +52,11 @@ def load_splits(arguments: DataArguments) -> Splits:
 def normalised(rows: Rows) -> str | None:
     """What to say where most vectors look normalised."""
     norms = norms_of(rows.embedding[:: max(1, len(rows) // LOOKED_AT)])
-    if (norms < NORMALISED_BELOW).mean() <= 0.5:
+    if not most_look_normalised(norms):
         return None
     return (
-        f"its vectors have a mean length of {norms.mean():.2f}, as normalised ones do; the model expects CLIP's own, "
-        "about 10"
+        f"its vectors have a median length of {np.median(norms):.2f}, as normalised ones do; the model expects "
+        "CLIP's own, about 10"
     )
 
 

@@ -32,6 +32,9 @@ REFUSED = {
 }
 
 
+# What TrainingArguments have for save_steps and logging_steps where nobody says.
+DEFAULT_STEPS = 500
+
 # What is known after each validation.
 METRICS = ("loss", "f1_macro", "f1_micro", "average_precision_macro")
 
@@ -72,8 +75,8 @@ class GeographTrainingArguments(TrainingArguments):
             self.load_best_model_at_end = validates and saves
         if self.save_strategy is None:
             self.save_strategy = self.eval_strategy if validates else "epoch"
-        if not validates:
-            self.load_best_model_at_end = False
+            if _name(self.save_strategy) == "steps" and self.save_steps == DEFAULT_STEPS:
+                self.save_steps = self._steps_between_validations()  # what was validated can be chosen
         if "LOCAL_RANK" in os.environ and not torch.accelerator.is_available():
             self.use_cpu = (
                 True  # several processes without an accelerator: accelerate would not see that they are a group
@@ -96,11 +99,54 @@ class GeographTrainingArguments(TrainingArguments):
             )
         if self.per_device_train_batch_size < 1 or self.per_device_eval_batch_size < 1:
             raise ValueError("--per_device_train_batch_size and --per_device_eval_batch_size must be at least 1")
+        self._refuse_steps_without_their_strategy()
         if self.load_best_model_at_end:
+            self._refuse_unmatched_checkpoints()
             known = METRICS[:1] if self.prediction_loss_only else METRICS
             if (metric := str(self.metric_for_best_model).removeprefix("eval_")) not in known:
                 raise ValueError(f"--metric_for_best_model must be one of {', '.join(known)}, got {metric!r}")
         self._refuse_missing_reporters()
+
+    def _steps_between_validations(self) -> float:
+        """As transformers has it: those between two lines of the log where nobody says."""
+        return self.eval_steps or self.logging_steps
+
+    def _refuse_steps_without_their_strategy(self) -> None:
+        given = {"eval": self.eval_steps}
+        given |= {name: getattr(self, f"{name}_steps") for name in ("save", "logging")}
+        for name, steps in given.items():
+            strategy = _name(getattr(self, f"{name}_strategy"))
+            if steps not in (None, DEFAULT_STEPS) and strategy != "steps" and (name, strategy) != ("logging", "no"):
+                if name == "logging" and _name(self.eval_strategy) == "steps" and not self.eval_steps:
+                    continue  # then they are those between two validations
+                raise ValueError(
+                    f"--{name}_steps {steps:g} does nothing with --{name}_strategy {strategy}; "
+                    f"say --{name}_strategy steps, too"
+                )
+
+    def _refuse_unmatched_checkpoints(self) -> None:
+        """The best model is chosen among the checkpoints, each of which must have been validated."""
+        validation, saving = _name(self.eval_strategy), _name(self.save_strategy)
+        if saving == "best":
+            return
+        if "no" in (validation, saving):
+            flag = "--eval_strategy" if validation == "no" else "--save_strategy"
+            raise ValueError(
+                f"--load_best_model_at_end needs validation and checkpoints, and {flag} is no; leave one out"
+            )
+        why = "the best model is chosen among checkpoints that were validated"
+        if saving != validation:
+            raise ValueError(
+                f"--save_strategy {saving} and --eval_strategy {validation}: {why}; give both the same, or say "
+                "--load_best_model_at_end False, which keeps the last model"
+            )
+        between = self._steps_between_validations()
+        if saving == "steps" and not _is_multiple(self.save_steps, between):
+            whose = "" if self.eval_steps else " (as nobody said)"
+            raise ValueError(
+                f"--save_steps {self.save_steps:g} is no multiple of --eval_steps {between:g}{whose}: {why}; say "
+                f"--eval_steps {self.save_steps:g}, or --load_best_model_at_end False, which keeps the last model"
+            )
 
     def _refuse_missing_reporters(self) -> None:
         asked = [self.report_to] if isinstance(self.report_to, str) else self.report_to or []
@@ -116,6 +162,13 @@ class GeographTrainingArguments(TrainingArguments):
             if name not in there:
                 what = "pip install it" if name in INTEGRATION_TO_CALLBACK else "no such reporter"
                 raise ValueError(f"--report_to {name}: not installed here; {what}, or say none")
+
+
+def _is_multiple(steps: float, between: float) -> bool:
+    """Of steps, or of shares of the whole run (below 1)."""
+    if not between or not steps or (steps < 1) != (between < 1):
+        return False
+    return round(steps * 1e6) % round(between * 1e6) == 0
 
 
 def _name(strategy) -> str:

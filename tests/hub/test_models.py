@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import shutil
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -15,8 +16,12 @@ from safetensors.torch import load_file, save_file
 from configuration_geograph import GeographConfig
 from geograph_types.cli import CommandError
 from geograph_types.hub.model_folder import save_model_repository
-from geograph_types.hub.models import load_config, load_model, load_pipeline
+from geograph_types.hub.models import load_config, load_head, load_model, load_pipeline
+from geograph_types.prediction.answering import identity_of_model
+from geograph_types.rows.synthetic import lines_of
+from layers_geograph import GeographHead
 from modeling_geograph import GeographModel
+from tests.conftest import ROOT
 from tests.support.hub_server import HubServer
 
 
@@ -59,13 +64,47 @@ def test_a_folder_loads_in_silence(original, capsys):
     assert capsys.readouterr() == ("", "")
 
 
+def test_the_head_alone_answers_as_the_model_does(original, folder, tmp_path, capsys):
+    model, head = load_model(original, device="cpu"), load_head(original, device="cpu")
+    assert isinstance(head, GeographHead) and not head.training
+    assert torch.allclose(
+        logits(head), logits(model), atol=1e-6
+    )  # the last bits go by where the weights lie in memory
+    assert identity_of_model(head) == identity_of_model(model)
+    half = GeographModel.from_pretrained(original, dtype=torch.bfloat16)
+    save_model_repository(half, tmp_path / "half")
+    assert torch.allclose(logits(load_head(tmp_path / "half")), logits(load_model(tmp_path / "half")), atol=1e-6)
+    two_files = tmp_path / "two"
+    model.save_pretrained(two_files, max_shard_size="17KB")
+    assert len(list(two_files.glob("*.safetensors"))) > 1
+    assert torch.allclose(logits(load_head(two_files)), logits(model), atol=1e-6)
+    # Whatever else its code is, it is asked, not ours.
+    change_code(folder, "ReLU()", "Sigmoid()", "layers_geograph.py")
+    assert not isinstance(load_head(folder), GeographHead)
+    capsys.readouterr()
+
+
+def test_a_ready_row_is_answered_without_transformers_models(original, tmp_path):
+    (tmp_path / "row.jsonl").write_bytes(next(iter(lines_of("synthetic:1"))) + b"\n")
+    code = (
+        "import sys; import predict; predict.main()\n"
+        "slow = {'transformers.modeling_utils', 'torch._dynamo', 'datasets', 'accelerate', 'sympy'}\n"
+        "assert not slow & sys.modules.keys(), slow & sys.modules.keys()"
+    )
+    flags = ["--model", original, "--input", tmp_path / "row.jsonl", "--output", tmp_path / "a.jsonl"]
+    done = subprocess.run([sys.executable, "-c", code, *flags], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "a.jsonl").read_text())["scores"]
+
+
 def test_two_folders_of_one_name_keep_their_own_code(folder, tmp_path):
     other = shutil.copytree(folder, tmp_path / "new" / folder.name)
-    change_code(other, "logits = self.fc(torch.cat(", "logits = 100 + self.fc(torch.cat(")
+    change_code(other, "logits = self.logits_of(", "logits = 100 + self.logits_of(")
     deep = shutil.copytree(folder, tmp_path / "deep" / folder.name)
     change_code(deep, 'return "Cross Grid" if name', 'return "ANOTHER" if name', "names_geograph.py")
     before = logits(load_model(folder, device="cpu"))
-    assert torch.allclose(logits(load_model(other, device="cpu")), before + 100)
+    for load in (load_model, load_head):
+        assert torch.allclose(logits(load(other, device="cpu")), before + 100)
     assert torch.equal(logits(load_model(folder, device="cpu")), before)
     vector = {"embedding": torch.ones(512).numpy()}
     raised = load_pipeline(other, device="cpu")(vector)
@@ -113,11 +152,12 @@ SPOILED = {
 @pytest.mark.parametrize("reason", SPOILED)
 def test_what_is_wrong_with_it_is_one_line(folder, reason):
     SPOILED[reason](folder)
-    with pytest.raises(CommandError) as caught:
-        load_model(folder, device="cpu")
-    assert reason in str(caught.value)
-    assert str(caught.value).startswith(str(folder))
-    assert "\n" not in str(caught.value)
+    for load in (load_model, load_head):
+        with pytest.raises(CommandError) as caught:
+            load(folder, device="cpu")
+        assert reason in str(caught.value)
+        assert str(caught.value).startswith(str(folder))
+        assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "no such", "meta"])

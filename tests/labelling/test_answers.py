@@ -58,13 +58,16 @@ def test_rows_without_a_number_or_twice_and_vectors_that_are_none():
         {"gridimage_id": 1, "embeddings": good, "distance": 16},
         {"gridimage_id": 1, "embeddings": good},
         {"gridimage_id": 2, "embeddings": bad},
+        {"gridimage_id": 7, "embeddings": good, "embedding": good},
+        {"gridimage_id": 8, "embeddings": good, "embedding": [2.0] * 512},
         {"gridimage_id": None, "embeddings": good},
         "no row",
         {"gridimage_id": 3, "fullpath": "x.jpg"},
         {"gridimage_id": 4, "embeddings": pybase64.b64encode_as_string(np.ones(768, "<f4").tobytes())},
     ]
     found = read_rows(rows, "http://host/", 512)
-    assert found.image_id == [1, 2, 3, 4] and found.unnamed == 2
-    assert found.failed.tolist() == [False, True, False, True]
-    assert found.photo == [None, None, "http://host/x.jpg", None]
-    assert found.bucket.tolist() == [5, 22, 22, 22]
+    assert found.image_id == [1, 2, 7, 8, 3, 4] and found.unnamed == 2
+    assert found.failed.tolist() == [False, True, False, True, False, True]  # 8 has two vectors
+    assert found.photo == [None, None, None, None, "http://host/x.jpg", None]
+    assert found.bucket.tolist() == [5, 22, 22, 22, 22, 22]
+    assert read_rows(rows[3:5], "", 512).failed.tolist() == [False, True]

@@ -11,7 +11,8 @@ from transformers import AutoConfig, AutoModel
 
 from configuration_geograph import GeographConfig
 from geograph_types.hub.model_folder import TRAVELLING_FILES, save_model_repository
-from modeling_geograph import GeographModel, QuickDropout, weighted_bce
+from layers_geograph import QuickDropout
+from modeling_geograph import GeographModel, weighted_bce
 
 BATCH = 5
 

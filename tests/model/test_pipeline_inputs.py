@@ -111,6 +111,24 @@ def test_a_row_goes_before_the_call_where_it_says_something(classify, vectors):
     assert scores(classify({**own, "distance": ""})) == pytest.approx(zero)  # a row's own, as the source writes it
 
 
+def test_two_values_that_contradict_are_refused(classify, vectors):
+    own = {"embedding": vectors[0]}
+    both = {**own, "distance": 300, "distance_bucket": 9}  # 256 m and over
+    assert scores(classify(both)) == pytest.approx(scores(classify(own, distance=256)))
+    for bad, reason in (
+        (
+            {**own, "distance": 16, "distance_bucket": 9},
+            "distance 16 is bucket 5, and distance_bucket says 9; keep one",
+        ),
+        ({**own, "embeddings": vectors[1]}, "embedding and embeddings are two different vectors; keep one"),
+        ({"photo": "a.jpg", "path": "b.jpg"}, "photo 'a.jpg' and path 'b.jpg' name two photos; keep one"),
+    ):
+        with pytest.raises(ValueError) as said:
+            classify(bad)
+        assert str(said.value) == reason
+        assert classify([bad])[0]["error"] == reason
+
+
 def test_what_is_unknown_is_named(classify, vectors):
     text = base64.urlsafe_b64encode(vectors[0].tobytes()).decode().rstrip("=")
     with pytest.raises(ValueError, match="unknown key 'distanz'"):

@@ -162,8 +162,13 @@ def test_normalised_vectors_are_named(answer, lines, tmp_path):
 
 def test_a_csv_is_harmless_and_opens_in_excel(answer, tmp_path):
     make_photos(tmp_path / "photos", 1, 64, 48)
-    (tmp_path / "table.csv").write_text('path\nphotos/photo_00000.jpg\n"=cmd|x.jpg"\n@x.jpg\n')
+    (tmp_path / "table.csv").write_text('path\nphotos/photo_00000.jpg\n"=cmd|x.jpg"\n@x.jpg\n"  =1+1.jpg"\n')
     answer(tmp_path / "table.csv", output="a.csv", flags=("--excel",))
     assert (tmp_path / "a.csv").read_bytes().startswith(b'\xef\xbb\xbf"path"')
     with (tmp_path / "a.csv").open(newline="", encoding="utf-8-sig") as file:
-        assert [row["path"] for row in csv.DictReader(file)] == ["photos/photo_00000.jpg", "'=cmd|x.jpg", "'@x.jpg"]
+        assert [row["path"] for row in csv.DictReader(file)] == [
+            "photos/photo_00000.jpg",
+            "'=cmd|x.jpg",
+            "'@x.jpg",
+            "'  =1+1.jpg",
+        ]

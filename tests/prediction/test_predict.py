@@ -141,6 +141,7 @@ def test_bad_rows_of_parquet_get_their_error(model_folder, source_rows, tmp_path
     vectors[1], vectors[2], vectors[3][7] = None, [1.0, 2.0], float("nan")
     more = {
         "embedding": pa.array([*vectors, *vectors_of(source_rows[6:]).tolist()], pa.list_(pa.float32())),
+        "distance": pa.array(["16"] * len(source_rows)),
         "distance_bucket": pa.array([5] * 4 + [23] + [5] * (len(source_rows) - 5), pa.int8()),
     }
     path = write_published(tmp_path / "rows.parquet", source_rows, **more)

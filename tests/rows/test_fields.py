@@ -11,7 +11,7 @@ from geograph_types.rows.fields import parse_row, parse_types, parse_weight
 from geograph_types.rows.jsonl import most_rows, parse_block, parse_rows
 from geograph_types.rows.splits import NO_SPLIT, split_of_ids, splitmix64
 from names_geograph import TAGS
-from row_geograph import code_of_row, distance_code, parse_embedding, parse_id
+from row_geograph import code_of_row, distance_code, most_look_normalised, parse_embedding, parse_id
 from tests.support.source_rows import base64_of, block_of, source_row, vector
 
 
@@ -199,8 +199,32 @@ def test_rows_of_the_dataset_saved_again():
     assert (row.gridimage_id, row.distance, row.types, row.weight, row.split) == (7, 5, (2, 6), 0.5, 1)
     assert row.embedding.tobytes() == V.tobytes()
     assert parse_row(saved | {"types": ["Cross Grid", "Geograph"], "split": 2}).types == (2, 6)
-    with pytest.raises(ValueError, match="'16' and distance_bucket 9 differ"):
-        parse_row(saved | {"distance_bucket": 9})
+    for labelled in (True, False):
+        with pytest.raises(ValueError, match="distance '16' is bucket 5, and distance_bucket says 9; keep one"):
+            parse_row(saved | {"distance_bucket": 9}, labelled)
+    assert parse_row(saved | {"distance": float("nan")}).distance == 5  # as pandas writes what is missing
+
+
+def test_a_source_of_normalised_vectors_is_one_where_most_look_so():
+    assert most_look_normalised(np.array([1, 1, 10]))
+    assert not most_look_normalised(np.array([1, 10, 10, 1]))
+    assert not most_look_normalised(np.zeros(3))  # another fault
+    assert not most_look_normalised(np.zeros(0))
+
+
+def test_a_vector_by_both_names_is_one_vector():
+    """Equal ones are fine, also where one has fewer digits; of two that contradict none is taken."""
+    rounded = [float(f"{number:.7g}") for number in V.tolist()]
+    row = source_row(embeddings=TEXT)
+    for other in (TEXT, rounded, None):
+        assert parse_row(row | {"embedding": other}).embedding == pytest.approx(V, rel=1e-6)
+    lines = block_of(row | {"embedding": (V / 10).tolist()}, row)
+    for labelled in (True, False):
+        block = parse_block(lines, 4, "s", labelled)
+        assert len(block) == 1
+        where, reason = str(block.rejected[0]).split(": ")
+        assert where == f"s, line 4, gridimage_id {row['gridimage_id']}"
+        assert reason == "embedding and embeddings are two different vectors; keep one"
 
 
 def test_prediction_asks_only_for_what_it_needs():
@@ -209,6 +233,7 @@ def test_prediction_asks_only_for_what_it_needs():
     assert (block.gridimage_id.tolist(), block.bucket.tolist()) == ([7], [9])
     assert "impossible distance -1; expected metres" in block.rejected[0].reason
     assert code_of_row({"distance_bucket": 5}) == 5
+    assert code_of_row({"distance_bucket": 5, "distance": "near"}, floored=True) == 5
     assert code_of_row({}) == 22
 
 

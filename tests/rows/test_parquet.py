@@ -1,6 +1,7 @@
 """Anybody's Parquet, by its names and types; the dataset's own, back to arrays; which split a row is of."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
@@ -206,7 +207,17 @@ def test_buckets_serve_where_there_is_no_distance(tmp_path):
     block = read(tmp_path, distance=["16", None, None, "4", "8"], distance_bucket=[5, 3, None, 9, 4])
     assert (block.bucket.tolist(), sorted(block.problems)) == ([5, 3, 22, 3, 4], [3])
     block = read(tmp_path, labelled=False, distance=["16", "x", "9", "4", "x"], distance_bucket=[5, 3, None, 9, None])
-    assert (block.bucket.tolist()[:4], sorted(block.problems)) == ([5, 3, 4, 9], [4])
+    assert (block.bucket.tolist()[:3], sorted(block.problems)) == ([5, 3, 4], [3, 4])
+    assert block.problems[3] == "distance '4' is bucket 3, and distance_bucket says 9; keep one"
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_two_columns_of_vectors_say_the_same_or_the_row_is_refused(tmp_path, labelled):
+    other = [*(base64_of(vector(i)) for i in (0, 7, 2, 3)), None]
+    block = read(tmp_path, labelled, embeddings=other)
+    assert block.problems == {1: "embedding and embeddings are two different vectors; keep one"}
+    good = [0, 2, 3, 4]
+    np.testing.assert_array_equal(block.embedding[good], VECTORS[good])
 
 
 def test_prediction_needs_vector_number_and_distance(tmp_path):
@@ -284,6 +295,32 @@ def test_blocks_can_be_skipped(tmp_path):
     assert [line for block in lines for line in block] == list(range(1, 21))
     for skip in range(len(lines) + 1):
         assert [block.line.tolist() for block in reader.blocks(3, skip)] == lines[skip:]
+
+
+@pytest.mark.parametrize("size", [3, 7])
+def test_pieces_read_side_by_side_are_the_blocks(tmp_path, size):
+    """Row groups of seven: read by whoever calls their piece, or, where seven are too many, in parts before that."""
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pa.concat_tables([pa.table(COLUMNS)] * 4), path, row_group_size=7)
+    reader = ParquetReader(path, labelled=False)
+    pieces = list(reader.pieces(size))
+    path.unlink()  # what is open stays so
+    with ThreadPoolExecutor(4) as pool:
+        found = [block for read in pool.map(lambda piece: piece(), pieces) for block in read]
+    pq.write_table(pa.concat_tables([pa.table(COLUMNS)] * 4), path, row_group_size=7)
+    for mine, plain in zip(found, reader.blocks(size), strict=True):
+        assert mine.line.tolist() == plain.line.tolist() and mine.problems == plain.problems
+        np.testing.assert_array_equal(mine.embedding, plain.embedding)
+        np.testing.assert_array_equal(mine.gridimage_id, plain.gridimage_id)
+
+
+def test_a_piece_that_is_damaged_says_so(tmp_path):
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pa.concat_tables([pa.table(COLUMNS)] * 4), path, row_group_size=7)
+    pieces = list(ParquetReader(path, labelled=False).pieces(7))
+    path.write_bytes(path.read_bytes()[:200])  # cut short under way
+    with pytest.raises(ValueError, match=r"rows\.parquet: damaged"):
+        pieces[-1]()
 
 
 def write_parquet(path, count, row_group_size=None):

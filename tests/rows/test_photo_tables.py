@@ -1,8 +1,11 @@
 """Folders and tables of photos → records."""
 
+import functools
 import gzip
+import http.server
 import json
 import os
+import threading
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -47,6 +50,15 @@ def test_places_and_distances(tmp_path):
     assert [record.bucket for record in found] == list(lines.values())
     assert found[5].subject == parse_grid_ref("TQ 3003 8048")
     assert found[-1].viewpoint == point_of(51.5, -0.12)
+
+
+def test_the_bucket_of_a_published_row(tmp_path):
+    """As the pipeline takes it; what contradicts its distance is refused."""
+    text = "path,distance,distance_bucket\na.jpg,,9\na.jpg,300,9\na.jpg,16,9\na.jpg,16,\na.jpg,near,3\n"
+    found = records(tmp_path, text)
+    assert [record.bucket for record in found] == [9, 9, 22, 5, 3]
+    assert found[2].error == "line 4: distance '16' is bucket 5, and distance_bucket says 9; keep one"
+    assert [record.given for record in found] == [True, True, False, True, True]
 
 
 def test_lines_that_cannot_be_used(tmp_path):
@@ -114,6 +126,27 @@ def test_where_a_relative_path_is_looked_for(tmp_path, monkeypatch):
     assert found == [str(table / "beside.jpg"), "here.jpg", str(tmp_path / "here.jpg"), str(table / "no.jpg")]
     (tmp_path / "web.csv").write_text("path\nhttps://example.org/a.jpg\n")
     assert next(iterate_photos("web.csv")).file == "https://example.org/a.jpg"
+
+
+def test_a_table_that_was_fetched_names_its_address_and_where_it_looks(tmp_path, monkeypatch):
+    """Nothing lies beside a copy in a cache, and its name says nothing to anybody."""
+    monkeypatch.setenv("GEOGRAPH_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "a.jpg").write_bytes(b"x")
+    (tmp_path / "photos.csv").write_text(f"path\na.jpg\nb.jpg\n{tmp_path}/c.jpg\n")
+    monkeypatch.chdir(tmp_path / "here")
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/photos.csv"
+        found, missing, absolute = iterate_photos(address + "?key=secret")
+        server.shutdown()
+    assert (found.path, str(found.file), found.error) == ("a.jpg", "a.jpg", None)
+    assert missing.error == (
+        f"line 3: 'b.jpg': no such file from the current folder, where relative paths are looked for, as {address} "
+        "was fetched"
+    )
+    assert (str(absolute.file), absolute.error) == (f"{tmp_path}/c.jpg", None)
 
 
 def test_tables_that_are_none(tmp_path):

@@ -308,8 +308,13 @@ def test_dataset_files(tmp_path):
     assert dataset_files(str(prepared), "small", "train") == [prepared / "small" / "train-00000-of-00001.parquet"]
     (flat,) = dataset_files(str(tmp_path / "flat"), "small", "test")
     assert dataset_files(str(flat), "large", "train") == [flat]
-    with pytest.raises(CommandError, match=r"no small/validation-\*\.parquet"):
+    with pytest.raises(CommandError, match="no validation rows in config small; there are train rows"):
         dataset_files(str(prepared), "small", "validation")
+    with pytest.raises(CommandError, match="no train rows in it; there are test rows"):
+        dataset_files(str(tmp_path / "flat"), "small", "train")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CommandError, match=r"no small/train-\*\.parquet in it; prepare_dataset\.py makes such"):
+        dataset_files(str(tmp_path / "empty"), "small", "train")
     with pytest.raises(CommandError, match="no split 'dev'"):
         dataset_files(str(prepared), "small", "dev")
     with pytest.raises(CommandError, match="no such folder"):

@@ -6,7 +6,7 @@ import torch
 from geograph_types.inference import torch_threads
 from geograph_types.training.fitting import Fitter
 from geograph_types.training.training_arguments import GeographTrainingArguments
-from modeling_geograph import QuickDropout
+from layers_geograph import QuickDropout
 
 ROWS = 400
 

@@ -95,6 +95,14 @@ def test_flags_that_are_refused(capsys, name):
         (["--metric_for_best_model", "accuracy"], "--metric_for_best_model"),
         (["--metric_for_best_model", "f1_macro", "--prediction_loss_only", "True"], "--metric_for_best_model"),
         (["--per_device_train_batch_size", "0"], "--per_device_train_batch_size"),
+        (["--eval_strategy", "steps", "--save_steps", "30"], "--save_steps 30 is no multiple of --eval_steps 500 (as"),
+        (["--eval_strategy=steps", "--eval_steps=4", "--save_steps=6"], "say --eval_steps 6, or --load_best_model_at"),
+        (["--save_strategy", "steps"], "--save_strategy steps and --eval_strategy epoch: the best model is chosen"),
+        (["--save_strategy", "no", "--load_best_model_at_end", "True"], "and --save_strategy is no; leave one out"),
+        (["--eval_strategy", "no", "--load_best_model_at_end", "True"], "and --eval_strategy is no; leave one out"),
+        (["--eval_steps", "7"], "--eval_steps 7 does nothing with --eval_strategy epoch; say --eval_strategy steps"),
+        (["--save_steps", "7"], "--save_steps 7 does nothing with --save_strategy epoch"),
+        (["--logging_steps", "7"], "--logging_steps 7 does nothing with --logging_strategy epoch"),
         (["--optim", "nothing"], "nothing"),
         (["--no_such_flag", "1"], "no_such_flag"),
     ],
@@ -105,6 +113,14 @@ def test_values_that_are_refused(capsys, flags, message):
     assert stopped.value.code == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert message in line
+
+
+@pytest.mark.parametrize(
+    ("flags", "steps"), [(["--eval_steps", "3"], 3), ([], 500), (["--eval_steps", "3", "--save_steps", "6"], 6)]
+)
+def test_checkpoints_are_kept_where_it_is_validated(flags, steps):
+    found = parse("", ["--output_dir", "unused", "--eval_strategy", "steps", *flags]).training
+    assert (found.save_steps, found.load_best_model_at_end) == (steps, True)
 
 
 def test_help_needs_neither_torch_nor_transformers(root):
