@@ -11,8 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from geograph_types.hub.model_folder import TRAVELLING_FILES
 from geograph_types import stopping
+from geograph_types.hub.model_folder import TRAVELLING_FILES
 from geograph_types.training import checkpoints
 from tests.support import warm
 from tests.support.commands import in_process, made_dataset
