@@ -102,8 +102,11 @@ def _read_plain(rows: list[Any], dim: int) -> Handed | None:
     if not 0 < min(image_id) <= max(image_id) <= MAX_ID:
         return None
     embedding = np.frombuffer(bytearray().join(vectors), "<f4").reshape(-1, dim)
-    bucket = np.array([_bucket(row) for row in rows], np.int32)
-    return Handed(image_id, bucket, embedding, not_finite(embedding), [None] * len(rows))
+    told = [row.get("distance") for row in rows]
+    bucket = [BUCKETS.get(text) if type(text) is str else None for text in told]
+    if None in bucket:
+        bucket = [_bucket(row) if known is None else known for known, row in zip(bucket, rows, strict=True)]
+    return Handed(image_id, np.array(bucket, np.int32), embedding, not_finite(embedding), [None] * len(rows))
 
 
 def _bucket(row: dict[str, Any]) -> int:

@@ -1,6 +1,6 @@
 """What was answered and posted, kept beside the log, so that nothing is lost and nothing posted twice.
 
-An SQLite file, `OUTPUT.journal`, knows each list and each photo. A list goes through these states:
+An SQLite file, `OUTPUT.journal`, knows each list and its photos. A list goes through these states:
 
 | state | means | at the next start |
 | --- | --- | --- |
@@ -26,10 +26,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import orjson
 from filelock import FileLock, Timeout
 
 from geograph_types.cli import CommandError
+from geograph_types.labelling.owners import Owners
 
 # Seconds after a loss before the service's handing out again counts: it may still be at work on the list.
 SETTLE = 10.0
@@ -44,7 +46,7 @@ CREATE TABLE IF NOT EXISTS lists (
     logged INTEGER DEFAULT 0);
 CREATE TABLE IF NOT EXISTS bodies (number INTEGER PRIMARY KEY, body BLOB);
 CREATE INDEX IF NOT EXISTS open_lists ON lists (state) WHERE state <> 'taken';
-CREATE TABLE IF NOT EXISTS photos (image_id INTEGER PRIMARY KEY, number INTEGER);
+CREATE TABLE IF NOT EXISTS answered (number INTEGER PRIMARY KEY, image_ids BLOB);
 """
 
 
@@ -78,8 +80,7 @@ class New:
         ).lastrowid
         base.execute("INSERT INTO bodies VALUES (?, ?)", (number, self.body))
         if self.kind == LABELS:
-            photos = "INSERT OR REPLACE INTO photos SELECT value, ? FROM json_each(?)"
-            base.execute(photos, (number, json.dumps(self.image_ids)))
+            base.execute("INSERT INTO answered VALUES (?, ?)", (number, np.array(self.image_ids, "<i8").tobytes()))
         return number
 
 
@@ -130,7 +131,7 @@ class Journal:
             self._file_lock.acquire(timeout=0)
         except Timeout:
             raise CommandError(f"{output}: another label.py works on it; wait for it, or name another one") from None
-        self._lock, self._reading = threading.Lock(), threading.Lock()
+        self._lock, self._knowing = threading.Lock(), threading.Lock()
         try:
             self._open(address, name)
         except sqlite3.DatabaseError as error:
@@ -144,6 +145,8 @@ class Journal:
         self._base = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None)
         self._base.execute("PRAGMA journal_mode = WAL")
         self._base.execute("PRAGMA synchronous = FULL")
+        if self._base.execute("SELECT 1 FROM sqlite_master WHERE name = 'photos'").fetchone():
+            raise CommandError(f"{self.path}: begun by an earlier label.py; name another --output")
         self._base.executescript(TABLES)
         known = dict(self._base.execute("SELECT key, value FROM about"))
         if known.get("address", address) != address:
@@ -151,7 +154,10 @@ class Journal:
                 f"{self.path}: its lists belong to {known.get('name')}; name that service's --url, or another --output"
             )
         self._base.executemany("INSERT OR REPLACE INTO about VALUES (?, ?)", [("address", address), ("name", name)])
+        # By a connection of its own one reads while a list is being written to the disk.
         self._reader = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None)
+        told = self._base.execute("SELECT number, image_ids FROM answered ORDER BY number")
+        self._owners = Owners((number, np.frombuffer(image_ids, "<i8")) for number, image_ids in told)
         # A kill between sending and the answer; `changed` stays when it was sent.
         self._base.execute("UPDATE lists SET state = ?, logged = 0 WHERE state = ?", (DOUBTFUL, SENDING))
 
@@ -162,7 +168,7 @@ class Journal:
         self.close()
 
     def close(self) -> None:
-        with self._lock, self._reading:
+        with self._lock, self._knowing:
             self._reader.close()
             self._base.close()
         self._file_lock.release()
@@ -171,6 +177,10 @@ class Journal:
         """Notes what happened, all of it or nothing; on the disk when this returns. Gives the numbers of new lists."""
         with self._writing():
             numbers = [step.note(self._base) for step in steps]
+        with self._knowing:
+            for step, number in zip(steps, numbers, strict=True):
+                if isinstance(step, New) and step.kind == LABELS:
+                    self._owners.put(step.image_ids, number)
         return [number for number in numbers if number is not None]
 
     @contextmanager
@@ -185,14 +195,17 @@ class Journal:
     def known(self, image_ids: list[int], asked_at: float) -> set[int]:
         """Those of the photos that must not be answered (again): on their way, kept, taken, or doubtful and not
         handed out again since (`asked_at`: when the service was asked that handed them out)."""
-        query = (
-            "SELECT image_id FROM photos JOIN lists USING (number) WHERE image_id IN (SELECT value FROM json_each(?)) "
-            "AND (state <> ? OR changed + ? > ?)"
-        )
-        # By a connection of its own: it does not wait while a list is being written to the disk.
-        with self._reading:
-            found = self._reader.execute(query, (json.dumps(image_ids), DOUBTFUL, SETTLE, asked_at)).fetchall()
-        return {image_id for (image_id,) in found}
+        with self._knowing:
+            owners = self._owners.of(image_ids)
+            if not owners:
+                return set()
+            query = (
+                "SELECT number FROM lists WHERE number IN (SELECT value FROM json_each(?)) AND state = ? "
+                "AND changed + ? <= ?"
+            )
+            told = (json.dumps([*{*owners.values()}]), DOUBTFUL, SETTLE, asked_at)
+            handed_out_again = {number for (number,) in self._reader.execute(query, told)}
+        return {image_id for image_id, number in owners.items() if number not in handed_out_again}
 
     def settling(self) -> float:
         """Seconds until the last doubtful list has settled; 0 where none has to."""
@@ -227,10 +240,10 @@ class Journal:
 
     def still_doubtful(self, posted: PostedList) -> bytes:
         """A doubtful list without the photos that were handed out and answered anew since."""
-        with self._lock:
-            own = self._base.execute("SELECT image_id FROM photos WHERE number = ?", (posted.number,)).fetchall()
-        own = {image_id for (image_id,) in own}
         body = orjson.loads(posted.body)
+        with self._knowing:
+            owners = self._owners.of([entry["image_id"] for entry in body])
+        own = {image_id for image_id, number in owners.items() if number == posted.number}
         return orjson.dumps([entry for entry in body if posted.kind != LABELS or entry["image_id"] in own])
 
     def replace(self, number: int, body: bytes) -> None:
