@@ -376,24 +376,24 @@ def test_a_source_is_read_once_and_its_rows_are_not_kept(tmp_path, monkeypatch):
 
     from geograph_types.dataset import building, writer
     from geograph_types.dataset.arguments import PrepareArguments
-    from geograph_types.rows.readers import Source
+    from geograph_types.rows import workers
     from geograph_types.rows.workers import ParserPool
 
     monkeypatch.setattr(writer, "ROW_GROUP_ROWS", 256)
     source, read, held = tmp_path / "rows.jsonl", [], []
     source.write_bytes(b"".join(lines_of("synthetic:6000")))
-    line_blocks, keep_new = Source.line_blocks, building.keep_new
+    stretches_of, keep_new = workers.stretches_of, building.keep_new
 
-    def counted_blocks(self):
-        for block in line_blocks(self):
-            read.append(len(block.data))
-            yield block
+    def counted(*which):
+        for stretch in stretches_of(*which):
+            read.append(stretch.stop - stretch.start)
+            yield stretch
 
     def weighed(block, *others):
         held.append(tracemalloc.get_traced_memory()[0] + pa.total_allocated_bytes())
         return keep_new(block, *others)
 
-    monkeypatch.setattr(Source, "line_blocks", counted_blocks)
+    monkeypatch.setattr(workers, "stretches_of", counted)
     monkeypatch.setattr(building, "keep_new", weighed)
     (tmp_path / "out").mkdir()
     tracemalloc.start()
