@@ -18,7 +18,6 @@ from typing import Any
 
 from geograph_types import cli
 from geograph_types.dataset.arguments import PrepareArguments
-from geograph_types.rows.workers import ParserPool
 from names_geograph import EMBEDDING_DIM
 
 
@@ -43,6 +42,8 @@ def main() -> None:
 def pool_of(args: PrepareArguments, folder: Path, parts: list, width: int) -> Any:
     """Who reads the sources: processes of this machine, or Ray's."""
     if args.engine == "local":
+        from geograph_types.rows.workers import ParserPool
+
         return ParserPool(embedding_dim=width)
     from geograph_types.dataset.ray_engine import RayPool
 
