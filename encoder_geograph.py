@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from huggingface_hub import constants, get_session, hf_hub_url, try_to_load_from_cache
 from PIL import Image
 from safetensors import SafetensorError
 from transformers import CLIPVisionModelWithProjection
@@ -25,6 +26,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from transformers.utils import logging
 
 try:
+    from .files_geograph import within
     from .names_geograph import VISION_MODEL, VISION_MODEL_REVISION, tower_of
     from .photos_geograph import (
         PhotoError,
@@ -36,6 +38,7 @@ try:
 except ImportError:
     if __package__:  # a library that is missing or too old says so itself
         raise
+    from files_geograph import within
     from names_geograph import VISION_MODEL, VISION_MODEL_REVISION, tower_of
     from photos_geograph import (
         PhotoError,
@@ -46,6 +49,44 @@ except ImportError:
     from towers_geograph import best_dtype, make_forward
 
 logger = logging.get_logger("transformers.geograph")
+
+# Seconds in which the Hub must begin to answer; without a network its client would try for half a minute, and say so.
+HUB_SECONDS = 6.0
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+
+
+def hub_options(name: str, revision: str | None, settings: str = "preprocessor_config.json") -> dict[str, Any]:
+    """What a tower is loaded with: its commit, and where the Hub cannot be reached what is kept of it here alone.
+
+    Args:
+        settings: the file that is needed besides the tower's config and weights.
+    """
+    if Path(name).is_dir():
+        return {}
+    options: dict[str, Any] = {"revision": revision}
+    try:
+        files = ("config.json", WEIGHTS, settings)
+        whole = revision is not None and all(_is_kept(name, file, revision) for file in files)
+        if not whole and not constants.HF_HUB_OFFLINE and not _hub_answers(hf_hub_url(name, "config.json")):
+            options["local_files_only"] = True
+    except ValueError:  # no Hub id: whoever loads it says so
+        pass
+    return options
+
+
+def _is_kept(name: str, files: str | tuple[str, ...], revision: str) -> bool:
+    """Whether one of these files is in the client's cache."""
+    files = (files,) if isinstance(files, str) else files
+    return any(isinstance(try_to_load_from_cache(name, file, revision=revision), str) for file in files)
+
+
+def _hub_answers(address: str) -> bool:
+    """Whether anything at all comes back, in time; a name server's silence counts, too."""
+    try:
+        within(HUB_SECONDS, lambda: get_session().head(address, timeout=HUB_SECONDS))
+    except Exception:  # by httpx or httpx2, as the client's version has it: whatever it is, nothing came back
+        return False
+    return True
 
 
 class GeographEncoder:
@@ -121,14 +162,16 @@ class GeographEncoder:
         Raises OSError: no tower there, a damaged one, or no network; ValueError: another kind of model.
         """
         name = str(name_or_dir)
-        revision = None if Path(name).is_dir() else revision or {VISION_MODEL: VISION_MODEL_REVISION}.get(name)
+        options = hub_options(name, revision or {VISION_MODEL: VISION_MODEL_REVISION}.get(name))
         try:
             tower, report = CLIPVisionModelWithProjection.from_pretrained(
-                name, revision=revision, dtype=torch.float32, output_loading_info=True
+                name, dtype=torch.float32, output_loading_info=True, **options
             )
-            processor = CLIPImageProcessorPil.from_pretrained(name, revision=revision)
+            processor = CLIPImageProcessorPil.from_pretrained(name, **options)
         except (OSError, RuntimeError, SafetensorError, UnpicklingError) as error:
-            way = f"no folder with one, and not to be had from the Hub; name a folder that holds {VISION_MODEL}"
+            hub = "the Hub may not be asked (HF_HUB_OFFLINE)" if constants.HF_HUB_OFFLINE else "the Hub gives none"
+            hub = f"no connection to {constants.ENDPOINT}" if "local_files_only" in options else hub
+            way = f"no folder with one, and {hub}; name a folder that holds {VISION_MODEL}"
             if not isinstance(error, OSError) or (Path(name) / "config.json").is_file():
                 # What follows in an unpickling error is the advice to load the file unsafely.
                 said = str(error).strip().splitlines()[0].partition(". ")[0].rstrip(".:")

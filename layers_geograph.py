@@ -13,8 +13,11 @@ from torch import nn
 class QuickDropout(nn.Dropout):
     """`nn.Dropout`, but on a CPU with 16 random bits a unit: PyTorch's own draws cost more than the layer's gradient.
 
-    The share dropped is `p` to the next 1/65,536, and what is kept is scaled by exactly that.
+    The share dropped is `p` to the next 1/65,536, and what is kept is scaled by exactly that. The bits come from
+    `generator`, PyTorch's own where it is None: models that learn in several threads have one each.
     """
+
+    generator: torch.Generator | None = None
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         dropped = round(self.p * 2**16)
@@ -25,7 +28,8 @@ class QuickDropout(nn.Dropout):
             or torch.compiler.is_compiling()
         ):
             return super().forward(values)
-        bits = torch.empty(-(-values.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+        bits = torch.empty(-(-values.numel() // 4), dtype=torch.int64)
+        bits.random_(-(2**63), None, generator=self.generator)
         bits = bits.view(torch.int16)[: values.numel()].view(values.shape)
         return values * (bits >= dropped - 2**15).to(values.dtype).mul_(2**16 / (2**16 - dropped))
 

@@ -104,7 +104,11 @@ def label(url: str, folder: Path) -> subprocess.Popen:
 
 
 def ours(rows: int, kills: int, folder: Path) -> tuple[float, int, int]:
-    """Seconds from the first request to the last post, photos posted, and how often one was at most."""
+    """Seconds from the first request to the last post, photos posted, and how often one was at most.
+
+    Raises:
+        SystemExit: the command had ended by itself before it could be killed: that is no kill.
+    """
     lists = math.ceil(rows / LIMIT)
     with Run(rows, LIMIT) as run:
         for kill in range(1, kills + 1):
@@ -112,6 +116,8 @@ def ours(rows: int, kills: int, folder: Path) -> tuple[float, int, int]:
                 while run.lists() < lists * kill / (kills + 1) and process.poll() is None:
                     time.sleep(0.01)
                 process.send_signal(signal.SIGKILL)
+            if process.returncode != -signal.SIGKILL:
+                raise SystemExit(f"kill {kill} came too late: label.py had ended ({process.returncode}); more --rows")
         for _ in range(5):  # what was handed out at a kill is handed out again after a while
             label(run.url, folder).wait()
             if run.lists() == lists:

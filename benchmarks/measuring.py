@@ -75,30 +75,47 @@ def run_whole(command: Sequence[Any], cwd: Path | None = None, **environment: st
         # datasets must not find the rows of an earlier run in its cache.
         own = os.environ | {"HF_HOME": cache, "HF_DATASETS_CACHE": cache, "HF_HUB_OFFLINE": "1"} | environment
         before = os.times()
-        start, peak = time.perf_counter(), 0
+        start, memory = time.perf_counter(), PeakMemory()
         process = psutil.Popen(command, env=own, cwd=cwd, stdout=subprocess.DEVNULL, stderr=said)
         while process.poll() is None:
-            peak = max(peak, _memory_of(process))
-            time.sleep(0.02)
+            time.sleep(memory.look_at(process))
         seconds, after = time.perf_counter() - start, os.times()
         if process.returncode:
             said.seek(0)
             end = said.read().decode(errors="replace")[-2000:]
             raise SystemExit(f"{' '.join(command[:3])}: exit status {process.returncode}\n{end}")
     cpu = after.children_user + after.children_system - before.children_user - before.children_system
-    return seconds, peak, cpu
+    return seconds, memory.peak, cpu
 
 
-def _memory_of(process) -> int:
-    import psutil
+class PeakMemory:
+    """The most memory of a process and its children, in bytes; to look must not slow down what is looked at.
 
-    total = 0
-    try:
-        for one in [process, *process.children(recursive=True)]:
-            total += getattr(one.memory_full_info(), "pss", 0) or one.memory_info().rss
-    except psutil.Error:
-        pass  # it ended meanwhile
-    return total
+    Shares of pages that several have take some 15 ms a look, so they are only asked for twice a second, and where all
+    pages together, which are told at once, are more than they were.
+    """
+
+    # A look takes at most this share of one core.
+    SHARE = 0.04
+
+    def __init__(self):
+        self.peak, self._pages, self._next = 0, 0, 0.0
+
+    def look_at(self, process) -> float:
+        """Seconds until the next look."""
+        import psutil
+
+        start = time.process_time()
+        try:
+            family = [process, *process.children(recursive=True)]
+            pages = sum(one.memory_info().rss for one in family)
+            if pages > 1.005 * self._pages or time.perf_counter() > self._next:
+                self._pages, self._next = max(pages, self._pages), time.perf_counter() + 0.5
+                shares = [getattr(one.memory_full_info(), "pss", 0) or one.memory_info().rss for one in family]
+                self.peak = max(self.peak, sum(shares))
+        except psutil.Error:
+            pass  # it ended meanwhile
+        return max(0.01, (time.process_time() - start) / self.SHARE)
 
 
 def machine() -> dict[str, Any]:

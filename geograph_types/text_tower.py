@@ -1,7 +1,6 @@
 """Sentences → CLIP vectors, comparable with the photos' embeddings: the text half of the same tower."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -24,10 +23,12 @@ def prompt_vectors(
     import torch
     from transformers import AutoTokenizer, CLIPTextModelWithProjection
 
-    pinned = {} if Path(model).is_dir() else {"revision": revision}
+    from encoder_geograph import hub_options
+
+    options = hub_options(model, revision, "tokenizer.json")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(model, **pinned)
-        tower = CLIPTextModelWithProjection.from_pretrained(model, dtype=torch.float32, **pinned).eval()
+        tokenizer = AutoTokenizer.from_pretrained(model, **options)
+        tower = CLIPTextModelWithProjection.from_pretrained(model, dtype=torch.float32, **options).eval()
     except (OSError, ValueError, ImportError) as error:
         reason = str(error).strip().splitlines()[0]
         raise CommandError(

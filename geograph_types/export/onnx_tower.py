@@ -21,12 +21,15 @@ def load_tower(config, vision_model: str | None) -> tuple[Any, Any]:
     from transformers import CLIPVisionModelWithProjection
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
+    from encoder_geograph import hub_options
+
     name, revision = tower_of(config, vision_model)
+    options = hub_options(name, revision)
     try:
         tower, report = CLIPVisionModelWithProjection.from_pretrained(
-            name, revision=revision, dtype=torch.float32, output_loading_info=True
+            name, dtype=torch.float32, output_loading_info=True, **options
         )
-        processor = CLIPImageProcessorPil.from_pretrained(name, revision=revision)
+        processor = CLIPImageProcessorPil.from_pretrained(name, **options)
     except OSError as error:
         reason = str(error).splitlines()[0]
         raise CommandError(f"--vision_model {name}: no CLIP vision tower to be had there ({reason})") from None

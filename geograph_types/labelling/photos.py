@@ -9,6 +9,7 @@ import numpy as np
 import urllib3
 
 from files_geograph import within
+from geograph_types.cli import CommandError
 from geograph_types.labelling.answers import Handed, not_finite
 from geograph_types.labelling.service import read_at_most, redirects
 from photos_geograph import DOWNLOAD_LIMIT, DOWNLOAD_SECONDS, DOWNLOAD_TIMEOUT, PhotoError
@@ -17,6 +18,8 @@ FETCHERS = 16
 TRIES = 3
 # Where so many photos and all of them fail on the way, the photos' server is down: they are not called failed.
 ENOUGH_TO_TELL = 4
+# Where so many in a row, whole lists of them, are not there or no photos, the addresses are wrong: the same.
+ENOUGH_TO_STOP = 20
 
 
 class PhotosUnreachable(Exception):
@@ -32,6 +35,7 @@ class Photos:
 
     def __init__(self, tower: Callable[[], object], stop: threading.Event):
         self._tower, self._stop, self._encoder = tower, stop, None
+        self._failed_in_a_row = 0
         self._pool = urllib3.PoolManager(
             num_pools=8, maxsize=FETCHERS, block=True, timeout=urllib3.Timeout(DOWNLOAD_TIMEOUT)
         )
@@ -41,6 +45,7 @@ class Photos:
 
         Raises:
             PhotosUnreachable: the server of the photos does not answer.
+            CommandError: none of so many photos is there that their addresses must be wrong.
         """
         places = [i for i, photo in enumerate(handed.photo) if photo is not None]
         made = np.zeros(len(handed), bool)
@@ -61,6 +66,13 @@ class Photos:
             raise PhotosUnreachable("stopped before all photos were fetched")
         if lost == len(places) >= ENOUGH_TO_TELL:
             raise PhotosUnreachable(f"none of {lost} photos could be fetched ({found[0]})")
+        failed = all(isinstance(vector, PhotoError) for vector in found)
+        self._failed_in_a_row = self._failed_in_a_row + len(found) if failed else 0
+        if self._failed_in_a_row >= ENOUGH_TO_STOP:
+            raise CommandError(
+                f"none of the last {self._failed_in_a_row} photos could be had, such as {found[0]}; the service's "
+                f"prefix seems to be wrong: nothing is posted of this list's {len(handed)}"
+            )
         bad = made & not_finite(handed.embedding)
         handed.failed |= bad
         return made & ~bad

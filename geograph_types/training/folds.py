@@ -4,21 +4,23 @@ The rows are dealt into folds by their ids; each fold is predicted by a model th
 answers, ten times as many as validation has, set the calibration and the thresholds, and show doubtful labels.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from geograph_types.cli import progress
 from geograph_types.files import whole_file
 from geograph_types.hub.run_files import OUT_OF_FOLD
-from geograph_types.inference import logits_of, probabilities_of
+from geograph_types.inference import BATCH, logits_of, probabilities_of
 from geograph_types.rows.splits import splitmix64
-from geograph_types.training.data import TrainingData
 from geograph_types.training.distance_faults import DistanceEvidence
-from geograph_types.training.fitting import fit
+from geograph_types.training.fitting import Fitter
 from geograph_types.training.memory_rows import MemoryRows
-from geograph_types.training.picture_model import answers_of, fit_picture_model
+from geograph_types.training.picture_model import answers_of, fit_picture_model, new_picture_model, picture_columns
 from geograph_types.training.processes import by_the_first, say
 from geograph_types.training.run import Run
 from names_geograph import NUM_DISTANCE_BUCKETS
@@ -72,48 +74,74 @@ def out_of_fold(run: Run) -> OutOfFold:
 
     The fold models stop early on validation, as the main one does.
     """
-    train, validation, folds = run.train, run.validation, run.arguments.weighting.folds
-    place = deal(train.rows.gridimage_id, folds, run.args.seed)
-    found = OutOfFold(np.zeros(train.targets.shape, dtype=np.float32))
-    if validation is not None:
-        found.validation = np.zeros(validation.targets.shape, dtype=np.float32)
-    if run.arguments.weighting.distance_faults:
-        rows, classes = train.targets.shape
-        found.believed = np.zeros((rows, NUM_DISTANCE_BUCKETS, classes), dtype=np.float16)
-        found.picture = np.zeros((rows, classes), dtype=np.float32)
-        found.likely = np.zeros((rows, NUM_DISTANCE_BUCKETS), dtype=np.float32)
+    train, folds, faults = run.train, run.arguments.weighting.folds, run.arguments.weighting.distance_faults
     say(f"predicting the training rows by models that have not seen them, {folds} folds")
-    for fold in range(folds):
-        inside, held = np.flatnonzero(place != fold), np.flatnonzero(place == fold)
-        model, embedding = _model_of_fold(run, fold, train[inside]), train.rows.embedding[held]
-        found.train[held] = logits_of(model, embedding, train.rows.distance[held])
-        if validation is not None:
-            found.validation += logits_of(model, validation.rows.embedding, validation.rows.distance) / folds
-        if found.believed is not None:
-            every = np.tile(np.arange(NUM_DISTANCE_BUCKETS), (len(held), 1))
-            found.believed[held] = probabilities_of(model, embedding, every, BELIEVED_BATCH)
-            patience, seed = run.arguments.data.patience, run.args.seed + 1 + fold
-            picture = fit_picture_model(train[inside], validation, run.args, patience, seed)
-            found.picture[held], found.likely[held] = answers_of(picture, embedding)
-    return found
+    fitter = Fitter(run.args, run.arguments.data.patience)
+    fitting = CrossFitting(run, fitter, deal(train.rows.gridimage_id, folds, run.args.seed))
+    # Made here: they begin with numbers drawn from the one generator that all threads share.
+    seeds = [run.args.seed + 1 + fold for fold in range(folds)]
+    jobs = [partial(fitting.ask_model, fold, run.new_model(seed), seed) for fold, seed in enumerate(seeds)]
+    if faults:
+        pictures = [new_picture_model(run.config, seed) for seed in seeds]
+        jobs += [partial(fitting.ask_pictures, *one) for one in zip(range(folds), pictures, seeds, strict=True)]
+    total = len(jobs) * fitter.epochs(len(train) // folds)
+    with progress(total=total, unit="epoch", description="folds", shown=not run.args.disable_tqdm) as bar:
+        fitter.progressed = bar.update
+        answers = fitter.side_by_side(jobs)[:folds]
+    if run.validation is not None:
+        fitting.found.validation = sum(logits / folds for logits in answers)
+    return fitting.found
 
 
-def _model_of_fold(run: Run, fold: int, data: TrainingData):
-    """A model that learnt from `data` as the main one learns from all, but by a bare loop."""
-    model, rows = run.new_model(run.args.seed + 1 + fold), MemoryRows(data, training=True, seed=run.args.seed)
-    held = run.validation and columns_of(MemoryRows(run.validation, training=False))
+class CrossFitting:
+    """The folds of one run: each job learns from all folds but one and fills in the answers of that one's rows."""
 
-    def train(epoch: int) -> tuple[torch.Tensor, ...]:
-        rows.set_epoch(epoch)
-        return columns_of(rows)
+    def __init__(self, run: Run, fitter: Fitter, place: np.ndarray):
+        self.run, self.fitter, self.place = run, fitter, place
+        rows, classes = run.train.targets.shape
+        self.found = OutOfFold(np.zeros((rows, classes), np.float32))
+        self.held = run.validation and columns_of(MemoryRows(run.validation, training=False))
+        if run.arguments.weighting.distance_faults:
+            self.found.believed = np.zeros((rows, NUM_DISTANCE_BUCKETS, classes), np.float16)
+            self.found.picture = np.zeros((rows, classes), np.float32)
+            self.found.likely = np.zeros((rows, NUM_DISTANCE_BUCKETS), np.float32)
+            self.pictures = picture_columns(run.train)
+            self.held_pictures = run.validation and picture_columns(run.validation)
 
-    def loss_of(embedding, distance, labels, weight) -> torch.Tensor:
-        return model(embedding, distance, labels, weight).loss
+    def ask_model(self, fold: int, model, seed: int) -> np.ndarray | None:
+        """A model that learns as the main one does, but by a bare loop; its logits of validation, [V, C]."""
+        train, found = MemoryRows(self.run.train, training=True, seed=self.run.args.seed), self.found
 
-    return fit(
-        model, loss_of, train, held, args=run.args, patience=run.arguments.data.patience,
-        seed=run.args.seed + 1 + fold, description=f"fold {fold + 1} of {run.arguments.weighting.folds}",
-    )  # fmt: skip
+        def shown(epoch: int) -> tuple[torch.Tensor, ...]:
+            train.set_epoch(epoch)
+            return columns_of(train)
+
+        def loss_of(embedding, distance, labels, weight) -> torch.Tensor:
+            return model(embedding, distance, labels, weight).loss
+
+        model = self.fitter.fit(model, loss_of, shown, self._inside(fold), self.held, seed=seed)
+        rows, validation = self.run.train.rows, self.run.validation
+        for part in self._outside(fold):
+            embedding = rows.embedding[part]
+            found.train[part] = logits_of(model, embedding, rows.distance[part])
+            if found.believed is not None:
+                every = np.broadcast_to(np.arange(NUM_DISTANCE_BUCKETS), (len(part), NUM_DISTANCE_BUCKETS))
+                found.believed[part] = probabilities_of(model, embedding, every, BELIEVED_BATCH)
+        return None if validation is None else logits_of(model, validation.rows.embedding, validation.rows.distance)
+
+    def ask_pictures(self, fold: int, model, seed: int) -> None:
+        """A model that does not see the distance."""
+        fit_picture_model(self.fitter, model, self.pictures, self._inside(fold), self.held_pictures, seed=seed)
+        for part in self._outside(fold):
+            self.found.picture[part], self.found.likely[part] = answers_of(model, self.run.train.rows.embedding[part])
+
+    def _inside(self, fold: int) -> torch.Tensor:
+        return torch.from_numpy(np.flatnonzero(self.place != fold))
+
+    def _outside(self, fold: int) -> Iterator[np.ndarray]:
+        """The fold's rows, some at a time: all at once would be a copy of their vectors."""
+        held = np.flatnonzero(self.place == fold)
+        return (held[start : start + BATCH] for start in range(0, len(held), BATCH))
 
 
 def columns_of(rows: MemoryRows) -> tuple[torch.Tensor, ...]:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from geograph_types.training.data import TrainingData
-from geograph_types.training.fitting import fit
+from geograph_types.training.fitting import Columns, Fitter
 from layers_geograph import QuickDropout
 from names_geograph import NUM_DISTANCE_BUCKETS
 
@@ -43,15 +43,19 @@ class PictureModel(nn.Module):
         return ((per_row + DISTANCE_SHARE * far) * weight).mean()
 
 
-def fit_picture_model(train: TrainingData, validation: TrainingData | None, args, patience: int, seed: int):
-    """A picture model of the training rows, with the main run's rate, batch, epochs and patience (see `fit`)."""
+def new_picture_model(config, seed: int) -> PictureModel:
+    """One that has learnt nothing yet, for a model of that config."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = PictureModel(train.config)
-    rows, held = _tensors(train), None if validation is None else _tensors(validation)
-    epochs = None if held is not None else min(max(1, int(args.num_train_epochs)), EPOCHS_WITHOUT_VALIDATION)
-    return fit(model, model.loss, lambda _: rows, held, args=args, patience=patience, seed=seed, epochs=epochs,
-               description="pictures alone")  # fmt: skip
+        return PictureModel(config)
+
+
+def fit_picture_model(
+    fitter: Fitter, model: PictureModel, train: Columns, rows: torch.Tensor, validation: Columns | None, *, seed: int
+) -> PictureModel:
+    """Fits it to some `rows` of `train`, with the main run's rate, batch, epochs and patience."""
+    epochs = None if validation is not None else min(fitter.epochs(len(rows)), EPOCHS_WITHOUT_VALIDATION)
+    return fitter.fit(model, model.loss, lambda _: train, rows, validation, seed=seed, epochs=epochs)
 
 
 def answers_of(model: PictureModel, embedding: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -65,7 +69,8 @@ def answers_of(model: PictureModel, embedding: np.ndarray) -> tuple[np.ndarray, 
     return torch.cat(types).numpy(), torch.cat(distance).numpy()
 
 
-def _tensors(data: TrainingData) -> tuple[torch.Tensor, ...]:
+def picture_columns(data: TrainingData) -> Columns:
+    """What `PictureModel.loss` takes, of all rows."""
     bucket = torch.from_numpy(data.rows.distance.astype(np.int64))
     weight = torch.from_numpy(np.ascontiguousarray(data.weight, dtype=np.float32))
     return torch.from_numpy(data.rows.embedding), torch.from_numpy(data.targets), bucket, weight

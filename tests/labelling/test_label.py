@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from tests.support import warm
-from tests.support.labelling_service import LabellingService
+from tests.support.labelling_service import LabellingService, rows_of
 from tests.support.tiny_tower import make_tiny_tower
 
 
@@ -32,20 +32,6 @@ def model(tmp_path_factory):
     folder = tmp_path_factory.mktemp("label") / "model"
     save_model_repository(model, folder)
     return model, folder
-
-
-def rows_of(count: int, first: int = 1, seed: int = 0) -> list[dict]:
-    generator = np.random.default_rng(seed)
-    vectors = generator.standard_normal((count, 512)).astype("<f4") * 0.45
-    texts = ["", "0", "1", "16", "1048576", "Unknown", " 64", "far", None, 256]
-    return [
-        {
-            "gridimage_id": first + i,
-            "distance": texts[i % len(texts)],
-            "embeddings": pybase64.b64encode_as_string(vectors[i]),
-        }
-        for i in range(count)
-    ]
 
 
 def official(model, rows: list[dict], threshold: float = 0.2) -> list[tuple[int, str, float]]:
@@ -221,6 +207,20 @@ def test_photos_are_fetched_and_their_vectors_handed_back(model, run_label, tmp_
     assert [(entry["image_id"], entry["type"]) for entry in vectors] == [(1, "image")]
     handed_back = np.frombuffer(pybase64.b64decode(vectors[0]["embeddings"]), "<f4")
     np.testing.assert_allclose(handed_back, vector, atol=1e-4)
+
+
+@pytest.mark.parametrize("limit", [30, 8])
+def test_where_no_photo_at_all_is_there_the_prefix_is_wrong(model, run_label, tmp_path, limit):
+    """So many in a row are a fault of the service's: what is known of them is posted, never of the list that tells."""
+    rows = [{"gridimage_id": i, "fullpath": f"{i}.jpg"} for i in range(1, 25)] + rows_of(6, first=25)
+    tower = make_tiny_tower(tmp_path / "tower")
+    with LabellingService(rows) as service:
+        flags = ["--vision_model", tower, "--submit", "--limit", limit]
+        code, said = run_label(service, model[1], tmp_path / "log.jsonl", *flags)
+    assert code == 1
+    assert "none of the last 24 photos could be had, such as http://127.0.0.1" in said
+    assert ".jpg: the server answered 404; the service's prefix seems to be wrong: nothing is posted of this" in said
+    assert [len(posted) for posted in service.lists] == ([] if limit == 30 else [8, 8])
 
 
 def test_odd_answers_are_named_and_stop_nothing(model, run_label, tmp_path):

@@ -68,6 +68,10 @@ def test_batches_rows_and_frames_of_a_dataset(classify, vectors):
     assert len(classify(table.with_format("torch")[:1])) == 1
     types = table.map(lambda row: {"found": classify(row)["types"]})["found"]  # a LazyRow
     assert list(types) == [answer["types"] for answer in classify(rows)]
+    with pytest.raises(ValueError, match="unknown key 'distanz'"):
+        classify({"embedding": vectors, "distanz": [1, 2, 3]})
+    with pytest.raises(ValueError, match="two columns have one name"):
+        classify(pandas.DataFrame([[vectors[0], 1, 2]], columns=["embedding", "distance", "distance"]))
     with pytest.raises(ValueError, match="different lengths"):
         classify({"embedding": vectors.tolist(), "gridimage_id": [1]})
 

@@ -7,7 +7,23 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import numpy as np
 import orjson
+import pybase64
+
+
+def rows_of(count: int, first: int = 1, seed: int = 0) -> list[dict]:
+    generator = np.random.default_rng(seed)
+    vectors = generator.standard_normal((count, 512)).astype("<f4") * 0.45
+    texts = ["", "0", "1", "16", "1048576", "Unknown", " 64", "far", None, 256]
+    return [
+        {
+            "gridimage_id": first + i,
+            "distance": texts[i % len(texts)],
+            "embeddings": pybase64.b64encode_as_string(vectors[i]),
+        }
+        for i in range(count)
+    ]
 
 
 class LabellingService:
@@ -63,6 +79,13 @@ class LabellingService:
             self.lists.append(posted)
             for entry in posted:
                 self.open.pop(entry["image_id"], None)
+
+    def forget(self) -> None:
+        """As if nothing had been asked or posted."""
+        with self.lock:
+            self.lists.clear()
+            self.asked.clear()
+            self.open = dict.fromkeys(self.rows, 0.0)
 
     def times(self) -> Counter:
         """Photo → in how many taken lists of labels it stands."""

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from transformers import AutoConfig
 
 from geograph_types.rows.fields import Rows
@@ -14,8 +15,9 @@ from geograph_types.training.distance_faults import (
     bearable_rates,
     faulty_distances,
 )
+from geograph_types.training.fitting import Fitter
 from geograph_types.training.memory_rows import MemoryRows
-from geograph_types.training.picture_model import answers_of, fit_picture_model
+from geograph_types.training.picture_model import answers_of, fit_picture_model, new_picture_model, picture_columns
 from geograph_types.training.training_arguments import GeographTrainingArguments
 from names_geograph import TAGS, UNKNOWN_BUCKET
 from tests.conftest import ROOT
@@ -110,7 +112,9 @@ def test_the_picture_tells_how_far_its_subject_is(tmp_path):
     args = GeographTrainingArguments(
         output_dir=str(tmp_path), num_train_epochs=15, per_device_train_batch_size=64, use_cpu=True
     )
-    model = fit_picture_model(data[np.arange(400)], data[np.arange(400, 500)], args, 7, 0)
+    model, rows = new_picture_model(data.config, 0), torch.arange(400)
+    held = picture_columns(data[np.arange(400, 500)])
+    fit_picture_model(Fitter(args, 7), model, picture_columns(data), rows, held, seed=0)
     types, likely = answers_of(model, embedding[500:])
     assert types.shape == (100, 7) and likely.sum(axis=1) == pytest.approx(np.ones(100), abs=1e-5)
     assert ((likely[:, 12] > likely[:, 3]) == far[500:]).mean() > 0.9
