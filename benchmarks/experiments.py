@@ -43,7 +43,6 @@ class Setting:
     scramble: float = 0.0
     shuffle: float = 0.0
     dropout: float = 0.2
-    hidden_dim: int = 256
     batch: int = 1024
     weight_decay: float = 0.0
     input_noise: float = 0.0
@@ -119,7 +118,7 @@ def fit(train: Rows, validation: Rows, seed: int, setting: Setting = OURS, facto
     x, _, y, w = tensors(train)
     y, w = y if targets is None else torch.from_numpy(targets).float(), w * torch.as_tensor(factor)
     held, held_weight = tensors(validation), torch.as_tensor(held_factor)
-    model = GeographModel(GeographConfig(dropout=setting.dropout, hidden_dim=setting.hidden_dim))
+    model = GeographModel(GeographConfig(dropout=setting.dropout))
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=setting.weight_decay)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 20) if setting.cosine else None
     best, kept, waited = float("inf"), None, 0
