@@ -10,12 +10,12 @@ from typing import Any
 import torch
 
 try:
-    from .grid_geograph import bucket_for
+    from .grid_geograph import bucket_for, bucket_of, least_metres
     from .row_geograph import EMBEDDING_NAMES, bucket_of_code, code_of_row, parse_id, plain, shown
 except ImportError:
     if __package__:  # a library that is missing or too old says so itself
         raise
-    from grid_geograph import bucket_for
+    from grid_geograph import bucket_for, bucket_of, least_metres
     from row_geograph import EMBEDDING_NAMES, bucket_of_code, code_of_row, parse_id, plain, shown
 
 # Keys of an item that say where its photo is, besides those of an embedding; what else counts; what may be there.
@@ -146,6 +146,16 @@ def bucket_of_item(row: dict[str, Any], distance: Any, points: dict[str, Any]) -
     if of_photo and str(own.get("distance", "?")).strip() == "":
         del own["distance"]  # left blank
     return bucket_of_code(code_of_row(own, floored=True)) if own else bucket_for(distance, *points.values())
+
+
+def metres_of_item(row: dict[str, Any], distance: Any, bucket: int) -> float | None:
+    """The given distance in metres, for a message; None where it is not known. `bucket`: as `bucket_of_item`."""
+    own = plain(row["distance"] if row.get("distance") is not None else distance)
+    try:
+        metres = float(own)
+    except (TypeError, ValueError):
+        return least_metres(bucket)
+    return metres if bucket_of(metres) == bucket else least_metres(bucket)
 
 
 def which(item: Any) -> dict[str, Any]:

@@ -115,6 +115,19 @@ def test_a_row_goes_before_the_call_where_it_says_something(classify, vectors):
     assert scores(classify({**own, "distance": ""})) == pytest.approx(zero)  # a row's own, as the source writes it
 
 
+def test_a_distance_that_contradicts_the_points_is_answered_with_a_word(classify, vectors):
+    """A coordinate may be wrong, or the distance: which of them is not known here."""
+    own = {"embedding": vectors[0], "subject": SUBJECT, "viewpoint": OTHER}  # 1,000 m
+    says = "the distance says 16 m, but the two points are 1,000 m apart: one of them is wrong"
+    for given in ({"distance": 16}, {"distance": "16"}, {"distance_bucket": 5}):
+        found = classify({**own, **given})
+        assert found["note"] == says
+        assert scores(found) == pytest.approx(scores(classify({"embedding": vectors[0], **given})))
+    assert classify(own, distance=16)["note"] == says
+    for fits in ({}, {"distance": 1000}, {"distance": 512}, {"distance": "Unknown"}):
+        assert classify({**own, **fits})["note"] is None
+
+
 def test_two_values_that_contradict_are_refused(classify, vectors):
     own = {"embedding": vectors[0]}
     both = {**own, "distance": 300, "distance_bucket": 9}  # 256 m and over
