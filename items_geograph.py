@@ -10,12 +10,12 @@ from typing import Any
 import torch
 
 try:
-    from .grid_geograph import bucket_for
+    from .grid_geograph import bucket_for, bucket_of, least_metres
     from .row_geograph import EMBEDDING_NAMES, bucket_of_code, code_of_row, parse_id, plain, shown
 except ImportError:
     if __package__:  # a library that is missing or too old says so itself
         raise
-    from grid_geograph import bucket_for
+    from grid_geograph import bucket_for, bucket_of, least_metres
     from row_geograph import EMBEDDING_NAMES, bucket_of_code, code_of_row, parse_id, plain, shown
 
 # Keys of an item that say where its photo is, besides those of an embedding; what else counts; what may be there.
@@ -29,6 +29,8 @@ CHANNELS = (1, 3, 4)
 def unwrapped(inputs: Any, dim: int) -> Any:
     """What is many → a list of items; one, or a stream, as it is."""
     if hasattr(inputs, "to_dict") and hasattr(inputs, "columns"):  # pandas
+        if len({*inputs.columns}) < len(inputs.columns):
+            raise ValueError(f"two columns have one name: {', '.join(map(str, inputs.columns))}"[:200])
         return inputs.to_dict("records")
     if isinstance(inputs, Mapping):
         columns = columns_of(inputs, dim)
@@ -48,6 +50,7 @@ def columns_of(batch: Mapping[str, Any], dim: int) -> list[dict[str, Any]] | Non
     columns = {name: value for name, value in batch.items() if name in OWN_KEYS and _is_column(name, value, dim)}
     if not columns:
         return None
+    _check_names(batch)
     lengths = {name: len(value) for name, value in columns.items()}
     if len(set(lengths.values())) > 1:
         raise ValueError(f"a batch of columns of different lengths: {lengths}")
@@ -120,6 +123,10 @@ def check_keys(row: dict[str, Any]) -> None:
     named = [name for name in PHOTO_KEYS if isinstance(row.get(name), str | os.PathLike)]
     if len({os.fspath(row[name]) for name in named}) > 1:
         raise ValueError(f"{' and '.join(f'{name} {shown(row[name])}' for name in named)} name two photos; keep one")
+    _check_names(row)
+
+
+def _check_names(row: Mapping[str, Any]) -> None:
     unknown = [name for name in row if name not in OWN_KEYS | OTHER_KEYS]
     if not unknown:
         return
@@ -139,6 +146,16 @@ def bucket_of_item(row: dict[str, Any], distance: Any, points: dict[str, Any]) -
     if of_photo and str(own.get("distance", "?")).strip() == "":
         del own["distance"]  # left blank
     return bucket_of_code(code_of_row(own, floored=True)) if own else bucket_for(distance, *points.values())
+
+
+def metres_of_item(row: dict[str, Any], distance: Any, bucket: int) -> float | None:
+    """The given distance in metres, for a message; None where it is not known. `bucket`: as `bucket_of_item`."""
+    own = plain(row["distance"] if row.get("distance") is not None else distance)
+    try:
+        metres = float(own)
+    except (TypeError, ValueError):
+        return least_metres(bucket)
+    return metres if bucket_of(metres) == bucket else least_metres(bucket)
 
 
 def which(item: Any) -> dict[str, Any]:

@@ -227,6 +227,9 @@ def _parquet_records(name: str, path: Path) -> Iterator[tuple[int, Any]]:
 
     try:
         with pq.ParquetFile(path, pre_buffer=False) as file:
+            names = file.schema_arrow.names
+            if doubled := next((one for one in names if names.count(one) > 1), None):
+                raise CommandError(f"{name}: two columns are named {doubled!r}; keep one")
             line = 0
             for batch in file.iter_batches(1024):
                 for values in zip(*(values_of(column) for column in batch.columns), strict=True):

@@ -70,7 +70,10 @@ def test_plain_pages_are_read_as_they_are(tmp_path, options):
 def test_other_pages_are_left_to_pyarrow(tmp_path, values, options):
     path = tmp_path / "rows.parquet"
     table = pa.table({"embedding": pa.array(values, KIND)})
-    pq.write_table(table, path, **{"compression": "none", "use_dictionary": False} | options)
+    try:
+        pq.write_table(table, path, **{"compression": "none", "use_dictionary": False} | options)
+    except pa.ArrowNotImplementedError as error:
+        pytest.skip(f"this pyarrow does not write such a file: {error}")
     assert not read(path)[0]
 
 
