@@ -405,7 +405,7 @@ def test_a_source_is_read_once_and_its_rows_are_not_kept(tmp_path, monkeypatch):
         tracemalloc.stop()
     assert sum(read) == source.stat().st_size
     assert len(held) > 6
-    assert held[-1] - held[2] < 3_000_000, "6,000 rows are 12 MB of vectors"
+    assert held[-1] - held[2] < 5_000_000, "the rows since are 8 MB of vectors; six groups on their way are 3"
 
 
 LOADED = """
