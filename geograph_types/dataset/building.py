@@ -1,6 +1,5 @@
 """Sources → the dataset folder: all rows in one pass, then the smaller configs, then the card."""
 
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ import numpy as np
 
 from geograph_types.cli import CommandError, progress, say
 from geograph_types.dataset.arguments import PrepareArguments
-from geograph_types.dataset.card import load_libraries, write_card
+from geograph_types.dataset.card import write_card
 from geograph_types.dataset.corrections import read_corrections
 from geograph_types.dataset.rejections import Rejections
 from geograph_types.dataset.selection import SeenIds, keep_new, pack_tags, select
@@ -81,8 +80,6 @@ def build(args: PrepareArguments, folder: Path, pool: Any, parts: list[Source] |
     """
     from geograph_types.dataset.writer import DatasetWriter
 
-    # The card's libraries take half a second to load: meanwhile the workers parse.
-    threading.Thread(target=load_libraries, daemon=True).start()
     parts = open_sources(args) if parts is None else parts
     synthetic = any(part.is_synthetic for part in parts)
     if synthetic and args.push_to_hub:
@@ -170,6 +167,6 @@ def part_reader(args: PrepareArguments, pool: Any) -> Callable[[Source], Iterato
             from geograph_types.rows.photo_rows import photo_blocks
 
             return photo_blocks(part, part.name, load, args.embedding_dim)
-        return part.rows(pool.parse, pool.embedding_dim)
+        return part.rows(pool.parse, pool.embedding_dim, getattr(pool, "parse_file", None))
 
     return read
