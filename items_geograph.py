@@ -87,13 +87,18 @@ def _is_embeddings(item: Any, dim: int) -> bool:
     return floats and getattr(item, "ndim", 0) in (1, 2) and (item.ndim == 1 or item.shape[1] == dim)
 
 
+def _is_grey(item: Any) -> bool:
+    """Whether floats [H, W] are a grey photo's."""
+    return 0 not in item.shape and bool(item.min() >= 0 and item.max() <= 1)
+
+
 def as_row(item: Any, dim: int) -> dict[str, Any]:
     """An item that is no dict → one."""
     if item is None or isinstance(plain(item), Real):
         raise ValueError(f"expected a photo or an embedding, got {shown(item)}")
     if isinstance(item, list | tuple) or _is_embeddings(item, dim):
         return {"embedding": item}
-    if getattr(item, "ndim", 0) == 2 and "float" in str(item.dtype) and not (item.min() >= 0 and item.max() <= 1):
+    if getattr(item, "ndim", 0) == 2 and "float" in str(item.dtype) and not _is_grey(item):
         raise ValueError(f"float {list(item.shape)}: neither embeddings [N, {dim}] nor a grey photo of values 0 to 1")
     return {"photo": item}
 

@@ -54,6 +54,9 @@ def test_what_a_clip_tower_returns_is_embeddings(classify, vectors):
     assert classify(vectors[:0]) == []
     with pytest.raises(ValueError, match=r"float \[3, 768\]: neither embeddings \[N, 512\] nor a grey photo"):
         classify(np.ones((3, 768)) * -1)
+    for nothing in (np.zeros((0, 0)), torch.zeros(0, 0)):
+        with pytest.raises(ValueError, match=r"float \[0, 0\]: neither"):
+            classify(nothing)
 
 
 def test_batches_rows_and_frames_of_a_dataset(classify, vectors):
