@@ -1,5 +1,6 @@
 """Sources → the dataset folder: all rows in one pass, then the smaller configs, then the card."""
 
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import numpy as np
 
 from geograph_types.cli import CommandError, progress, say
 from geograph_types.dataset.arguments import PrepareArguments
-from geograph_types.dataset.card import write_card
+from geograph_types.dataset.card import load_libraries, write_card
 from geograph_types.dataset.corrections import read_corrections
 from geograph_types.dataset.rejections import Rejections
 from geograph_types.dataset.selection import SeenIds, keep_new, pack_tags, select
@@ -80,6 +81,8 @@ def build(args: PrepareArguments, folder: Path, pool: Any, parts: list[Source] |
     """
     from geograph_types.dataset.writer import DatasetWriter
 
+    # The card's libraries take a tenth of a second to load: meanwhile the workers parse.
+    threading.Thread(target=load_libraries, daemon=True).start()
     parts = open_sources(args) if parts is None else parts
     synthetic = any(part.is_synthetic for part in parts)
     if synthetic and args.push_to_hub:

@@ -1,5 +1,7 @@
 """The dataset's card and its picture, counted from the very rows that were written."""
 
+import contextlib
+import importlib
 from collections import Counter
 from copy import deepcopy
 from pathlib import Path
@@ -17,6 +19,13 @@ from names_geograph import DATASET_NAME, MODEL_NAME, PHOTO_PAGE, TAGS, VISION_MO
 from row_geograph import NORMALISED_BELOW, look_normalised, most_look_normalised
 
 TEMPLATE = resource("dataset_card.md")
+
+
+def load_libraries() -> None:
+    """Imports what the card and its picture need, so that a thread can do it beforehand; what fails is met again."""
+    with contextlib.suppress(ImportError, MemoryError):
+        for name in ("huggingface_hub.repocard_data", "jinja2", "PIL.ImageDraw", "PIL.ImageFont"):
+            importlib.import_module(name)
 
 
 def write_card(folder: Path, sources: list[str], contents, rejected: Counter, writer) -> dict[str, dict[str, int]]:

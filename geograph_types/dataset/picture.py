@@ -5,7 +5,6 @@ import math
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 
 from geograph_types.colours import BLUE, GREEN, ORANGE
 from geograph_types.rows.splits import SPLITS
@@ -19,6 +18,8 @@ TEXT, SMALL, BLACK = 20, 14, "#000000"
 
 def draw_tags(path: Path, number: np.ndarray) -> None:
     """Bars of how many rows have each tag, int [splits, tags], on a logarithmic scale: rare drones stay visible."""
+    from PIL import Image, ImageDraw, ImageFont
+
     image = Image.new("RGB", SIZE, "white")
     draw = ImageDraw.Draw(image)
     text, small = (ImageFont.load_default(size) for size in (TEXT, SMALL))

@@ -23,11 +23,11 @@ import numpy as np
 from geograph_types.cli import CommandError
 from geograph_types.rows.fields import SourceRows
 from geograph_types.rows.jsonl import Columns, add_lines, most_rows, parse_block
-from geograph_types.rows.readers import BLOCK_SIZE, MOST_BLANK, Block, blank, too_long
-from geograph_types.rows.stretches import Stretch, TooLongLine, read_lines, stretches_of
+from geograph_types.rows.readers import MOST_BLANK, Block, blank, too_long
+from geograph_types.rows.stretches import STRETCH, Stretch, TooLongLine, lines_of, stretches_of
 from names_geograph import EMBEDDING_DIM
 
-INPUT_BYTES = BLOCK_SIZE + (1 << 20)  # a larger block, which only very long lines make, is parsed here
+INPUT_BYTES = STRETCH + (1 << 20)  # a larger block, which only very long lines make, is parsed here
 # The vectors of one block, in the shortest form that rows have: memory that nobody writes costs nothing.
 OUTPUT_BYTES = 4 * (INPUT_BYTES // 2 + (1 << 16))
 SLOT_BYTES = INPUT_BYTES + OUTPUT_BYTES
@@ -90,7 +90,7 @@ class ParserPool:
         try:
             for rows, lines in self._in_order(self._start_stretch, stretches_of(source, path)):
                 empty = empty and not len(rows) and not rows.rejected
-                passed += BLOCK_SIZE
+                passed += STRETCH
                 if empty and passed > MOST_BLANK:
                     raise CommandError(blank(source))
                 rows.line += line - 1
@@ -123,7 +123,8 @@ class ParserPool:
             while waiting:
                 yield from finish()
         except BrokenProcessPool:
-            raise CommandError("a worker process was killed (out of memory?); nothing was written") from None
+            killed = "a worker process was killed (out of memory, or a source cut off?); nothing was written"
+            raise CommandError(killed) from None
 
     def _start(self, block: Block, slot: int) -> Future:
         size, start = len(block.data), slot * SLOT_BYTES
@@ -155,8 +156,8 @@ def _parse_slot(slot: int, size: int, first_line: int, source: str, embedding_di
 
 def _parse_stretch(slot: int, stretch: Stretch, embedding_dim: int) -> tuple[SourceRows, int]:
     """Runs in a worker, and reads the file itself."""
-    text = read_lines(stretch, _memory, slot * SLOT_BYTES, INPUT_BYTES)
-    return _parsed(slot, text, 1, stretch.source, embedding_dim)
+    with lines_of(stretch) as text:
+        return _parsed(slot, text, 1, stretch.source, embedding_dim)
 
 
 def _parsed(

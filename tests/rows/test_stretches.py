@@ -9,7 +9,7 @@ import pytest
 from geograph_types.cli import CommandError
 from geograph_types.rows import readers, stretches, workers
 from geograph_types.rows.sources import open_source
-from geograph_types.rows.stretches import read_lines, stretches_of
+from geograph_types.rows.stretches import stretches_of
 from geograph_types.rows.synthetic import lines_of
 from geograph_types.rows.workers import ParserPool
 from tests.support.source_rows import block_of, source_row
@@ -18,16 +18,15 @@ LINES = [b"%d " % i + b"x" * (i * 37 % 211) for i in range(1, 200)]
 
 
 @pytest.mark.parametrize("end", [b"", b"\n", b"\n\n\n"])
-@pytest.mark.parametrize("room", [400, 1 << 20])
-def test_every_line_once_however_long_a_stretch_is(tmp_path, end, room):
+def test_every_line_once_however_long_a_stretch_is(tmp_path, monkeypatch, end):
+    monkeypatch.setattr(stretches, "TAIL", 8)
     path, text = tmp_path / "rows.jsonl", b"\n".join(LINES) + end
     path.write_bytes(text)
-    for size in (1, 2, 50, 211, 390, len(text) - 1, len(text), 1 << 20):
+    for size in (1, 2, 50, 211, 390, 4096, 4097, len(text) - 1, len(text), 1 << 20):
         read = []
         for stretch in stretches_of("s", path, size):
-            memory = bytearray(16 + max(room, stretch.stop - stretch.start + 1))
-            data, begin, stop = read_lines(stretch, memory, 16, max(room, stretch.stop - stretch.start + 1))
-            read.append(bytes(data[begin:stop]))
+            with stretches.lines_of(stretch) as (memory, begin, stop):
+                read.append(memory[begin:stop])
         assert b"".join(read) == text
         assert all(piece.endswith(b"\n") for piece in read[:-1] if piece and not text.endswith(piece))
 
