@@ -133,7 +133,7 @@ class GeographConfig(PreTrainedConfig):
     def from_dict(cls, config_dict: dict[str, Any], **kwargs):
         """As `PreTrainedConfig.from_dict`, but values given beside the dictionary are checked as its own are.
 
-        Other classes start with thresholds of 0.5 each and labels of their own: the old ones belong to the old classes.
+        Other classes start with thresholds of 0.5 each and their own labels: the old ones belong to the old classes.
         """
         own = {name: kwargs.pop(name) for name in (*FIELDS, "id2label", "label2id") if name in kwargs}
         if "classes" in own:
