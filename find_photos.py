@@ -43,6 +43,9 @@ class FindArguments:
             raise ValueError("--model needs one of --type, --disagree, --uncertain")
         if self.like and (self.type or self.disagree or self.uncertain):
             raise ValueError("--type, --disagree and --uncertain need --model; with --like say --tag")
+        for name in ("tag", "like_dataset") if self.model else ("revision",):
+            if getattr(self, name):
+                raise ValueError(f"--{name} is for {'--like' if self.model else '--model'}; leave one out")
         if self.disagree and self.uncertain:
             raise ValueError("give one of --disagree and --uncertain")
 

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 
 try:
-    from .grid_geograph import bucket_for
+    from .grid_geograph import bucket_for, bucket_of, least_metres
     from .row_geograph import EMBEDDING_NAMES, bucket_of_code, code_of_row, parse_id, plain, shown
 except ImportError:
     if __package__:  # a library that is missing or too old says so itself
         raise
-    from grid_geograph import bucket_for
+    from grid_geograph import bucket_for, bucket_of, least_metres
     from row_geograph import EMBEDDING_NAMES, bucket_of_code, code_of_row, parse_id, plain, shown
 
 # Keys of an item that say where its photo is, besides those of an embedding; what else counts; what may be there.
@@ -29,6 +29,8 @@ CHANNELS = (1, 3, 4)
 def unwrapped(inputs: Any, dim: int) -> Any:
     """What is many → a list of items; one, or a stream, as it is."""
     if hasattr(inputs, "to_dict") and hasattr(inputs, "columns"):  # pandas
+        if len({*inputs.columns}) < len(inputs.columns):
+            raise ValueError(f"two columns have one name: {', '.join(map(str, inputs.columns))}"[:200])
         return inputs.to_dict("records")
     if isinstance(inputs, Mapping):
         columns = columns_of(inputs, dim)
@@ -48,6 +50,7 @@ def columns_of(batch: Mapping[str, Any], dim: int) -> list[dict[str, Any]] | Non
     columns = {name: value for name, value in batch.items() if name in OWN_KEYS and _is_column(name, value, dim)}
     if not columns:
         return None
+    _check_names(batch)
     lengths = {name: len(value) for name, value in columns.items()}
     if len(set(lengths.values())) > 1:
         raise ValueError(f"a batch of columns of different lengths: {lengths}")
@@ -84,13 +87,18 @@ def _is_embeddings(item: Any, dim: int) -> bool:
     return floats and getattr(item, "ndim", 0) in (1, 2) and (item.ndim == 1 or item.shape[1] == dim)
 
 
+def _is_grey(item: Any) -> bool:
+    """Whether floats [H, W] are a grey photo's."""
+    return 0 not in item.shape and bool(item.min() >= 0 and item.max() <= 1)
+
+
 def as_row(item: Any, dim: int) -> dict[str, Any]:
     """An item that is no dict → one."""
     if item is None or isinstance(plain(item), Real):
         raise ValueError(f"expected a photo or an embedding, got {shown(item)}")
     if isinstance(item, list | tuple) or _is_embeddings(item, dim):
         return {"embedding": item}
-    if getattr(item, "ndim", 0) == 2 and "float" in str(item.dtype) and not (item.min() >= 0 and item.max() <= 1):
+    if getattr(item, "ndim", 0) == 2 and "float" in str(item.dtype) and not _is_grey(item):
         raise ValueError(f"float {list(item.shape)}: neither embeddings [N, {dim}] nor a grey photo of values 0 to 1")
     return {"photo": item}
 
@@ -120,6 +128,10 @@ def check_keys(row: dict[str, Any]) -> None:
     named = [name for name in PHOTO_KEYS if isinstance(row.get(name), str | os.PathLike)]
     if len({os.fspath(row[name]) for name in named}) > 1:
         raise ValueError(f"{' and '.join(f'{name} {shown(row[name])}' for name in named)} name two photos; keep one")
+    _check_names(row)
+
+
+def _check_names(row: Mapping[str, Any]) -> None:
     unknown = [name for name in row if name not in OWN_KEYS | OTHER_KEYS]
     if not unknown:
         return
@@ -139,6 +151,16 @@ def bucket_of_item(row: dict[str, Any], distance: Any, points: dict[str, Any]) -
     if of_photo and str(own.get("distance", "?")).strip() == "":
         del own["distance"]  # left blank
     return bucket_of_code(code_of_row(own, floored=True)) if own else bucket_for(distance, *points.values())
+
+
+def metres_of_item(row: dict[str, Any], distance: Any, bucket: int) -> float | None:
+    """The given distance in metres, for a message; None where it is not known. `bucket`: as `bucket_of_item`."""
+    own = plain(row["distance"] if row.get("distance") is not None else distance)
+    try:
+        metres = float(own)
+    except (TypeError, ValueError):
+        return least_metres(bucket)
+    return metres if bucket_of(metres) == bucket else least_metres(bucket)
 
 
 def which(item: Any) -> dict[str, Any]:

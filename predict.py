@@ -11,7 +11,7 @@ done so far lies in OUTPUT.partial/ until all is.
 
 from typing import Any
 
-from geograph_types.cli import parse_flags, run, say
+from geograph_types.cli import CommandError, parse_flags, run, say
 from geograph_types.prediction.arguments import PredictArguments
 
 
@@ -65,6 +65,8 @@ def predict(args: PredictArguments, asked: Any, model: Any) -> tuple[int, int]:
         identity["vision tower"] = answering.identity_of_tower(model, args.vision_model)
         if asked.passed_over:
             say(f"{asked.name}: passed over {passed_over(asked.passed_over)}")
+    elif unused := [name for name in ("subject", "site_thumbnail") if getattr(args, name)]:
+        raise CommandError(f"{asked.name}: rows with vectors, and --{unused[0]} is for photos; leave it out")
     options = Options(model.config.embedding_dim, as_point(args.subject), args.allow_urls)
     if args.engine == "ray":
         from geograph_types.prediction.ray_engine import Settings, answer_with_ray

@@ -22,7 +22,9 @@ def main() -> None:
 
     from transformers.utils import logging
 
+    from geograph_types.stopping import when_stopped
     from geograph_types.training import results, run_folder
+    from geograph_types.training.checkpoints import what_is_kept
     from geograph_types.training.run import open_run
 
     logging.disable_progress_bar()  # a bar for each small file saved; the bar of training stays
@@ -34,6 +36,8 @@ def main() -> None:
         return
     if push_to_hub and run.config.synthetic and not arguments.data.allow_synthetic:
         raise cli.CommandError(f"{arguments.data.dataset}: synthetic rows; say --allow_synthetic, or do not push")
+    if processes.is_first():
+        when_stopped(lambda: what_is_kept(run.output, arguments.data.overwrite_output_dir))
     processes.by_the_first(lambda: run_folder.begin(run.output, run.settings))
 
     from geograph_types.training.weighting import apply_weighting
@@ -44,6 +48,7 @@ def main() -> None:
     trained = trainer.train(resume_from_checkpoint=run.checkpoint).metrics
     if processes.is_first():
         results.write_results(run, trainer, figures, trained)
+        when_stopped(lambda: f"{run.output} is finished")
         results.print_results(run.output)
         if push_to_hub:
             publish(run)

@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 import torch
 
 from benchmarks.measuring import in_turn, note
-from geograph_types.dataset.writer import open_writer, schema
+from geograph_types.dataset.row_groups import open_writer
+from geograph_types.rows.published import schema
 from geograph_types.search.finding import find
 from geograph_types.search.scoring import Likeness, Probability
 from modeling_geograph import GeographModel

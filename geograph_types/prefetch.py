@@ -94,11 +94,15 @@ class Background:
             self._waiting.popleft().result()
         self._waiting.append(self._pool.submit(function, *args))
 
+    def wait(self) -> None:
+        """Until all is done. Raises what one of them raised."""
+        while self._waiting:
+            self._waiting.popleft().result()
+
     def __enter__(self) -> "Background":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         self._pool.shutdown(cancel_futures=kind is not None)
         if kind is None:
-            while self._waiting:
-                self._waiting.popleft().result()
+            self.wait()

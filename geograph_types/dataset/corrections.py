@@ -94,6 +94,8 @@ def read_corrections(paths: list[str] | list[Path]) -> Corrections:
                 reader = csv.DictReader(file)
                 if missing := [name for name in COLUMNS if name not in (reader.fieldnames or ())]:
                     raise CommandError(f"{path}: no column {missing[0]!r}; expected {','.join(COLUMNS)}")
+                if doubled := next((name for name in COLUMNS if reader.fieldnames.count(name) > 1), None):
+                    raise CommandError(f"{path}: two columns are named {doubled!r}; keep one")
                 for row in reader:
                     _read_line(row, f"{path}, line {reader.line_num}", by_photo)
         except FileNotFoundError:

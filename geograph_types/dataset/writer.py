@@ -4,136 +4,145 @@
 """
 
 import shutil
-from collections.abc import Iterator
+from collections import deque
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from geograph_types.cli import CommandError
+from geograph_types.dataset.row_groups import RowGroup, TypeLists, arrow_bytes, as_table, open_writer, row_groups
 from geograph_types.prefetch import Background
 from geograph_types.rows.fields import SourceRows
 from geograph_types.rows.published import CONFIGS, schema
 from geograph_types.rows.splits import SPLITS
-from names_geograph import TAGS
-from row_geograph import DISTANCES
 
 ROW_GROUP_ROWS = 4096  # 8 MB of embeddings: well under the viewer's limits, and little to hold in memory
+ROW_GROUP_BYTES = 64 << 20  # vectors of more than 4,096 numbers have fewer rows a group
 # Row groups a file, from the first file of a split on; then the last number again and again, about 400 MB. So a split
 # of some ten thousand rows has several files, which several workers can stream, and one of millions not too many.
 GROUPS_A_SHARD = (1, 1, 1, 1, 2, 2, 2, 2, 4, 4, 4, 4, 8, 8, 8, 8, 16, 16, 16, 16, 32, 32, 32, 32, 48)
 WRITES_WAITING = 1  # row groups on their way to the disk
 
 
-def small_columns(block: SourceRows, with_title: bool) -> pa.Table:
-    """All published columns but the embedding."""
-    lengths = np.array([len(types) for types in block.type_lists], dtype=np.int32)[block.types]
-    offsets = np.zeros(len(block) + 1, dtype=np.int32)
-    np.cumsum(lengths, out=offsets[1:])
-    padded = np.zeros((len(block.type_lists), len(TAGS)), dtype=np.int64)
-    for row, types in enumerate(block.type_lists):
-        padded[row, : len(types)] = types
-    values = padded[block.types][np.arange(len(TAGS)) < lengths[:, None]]
-    columns = {
-        "gridimage_id": pa.array(block.gridimage_id),
-        "types": pa.ListArray.from_arrays(offsets, pa.array(values)),
-        "distance": pa.array(DISTANCES).take(pa.array(block.distance)),
-        "distance_bucket": pa.array(block.bucket.astype(np.int8)),
-        "weight": pa.array(block.weight),
-    }
-    if with_title:
-        columns["title"] = pa.array(block.title or [None] * len(block), type=pa.string())
-    return pa.table(columns)
+class GroupWriter:
+    """Writes row groups in the background, in memory that goes round."""
 
+    def __init__(self, synthetic: bool):
+        self.synthetic, self.with_title = synthetic, False
+        self._background = Background(WRITES_WAITING)
+        self._types = TypeLists()
+        self._free: deque[RowGroup] = deque()
 
-def open_writer(path: Path, arrow: pa.Schema) -> pq.ParquetWriter:
-    """A Parquet writer as `datasets` sets one up: content-defined chunks, so that the Hub stores a changed file's
-    unchanged parts once, and a page index, so that its viewer need not scan. Floats do not compress."""
-    return pq.ParquetWriter(
-        path,
-        arrow,
-        compression={name: "none" if name == "embedding" else "snappy" for name in arrow.names},
-        use_dictionary=["distance", "types.list.element"],
-        use_content_defined_chunking=True,
-        write_page_index=True,
-    )
+    def __enter__(self) -> "GroupWriter":
+        self._background.__enter__()
+        return self
+
+    def __exit__(self, *error) -> None:
+        self._background.__exit__(*error)
+        self._free.clear()
+
+    def numbered(self, rows: SourceRows) -> SourceRows:
+        """The rows with `types` as its groups have them."""
+        return replace(rows, types=self._types.numbers_of(rows), type_lists=self._types.lists)
+
+    def new_group(self, dim: int) -> RowGroup:
+        rows = min(ROW_GROUP_ROWS, max(1, ROW_GROUP_BYTES // (4 * dim)))
+        return self._free.popleft() if self._free else RowGroup(rows, dim)
+
+    def open(self, path: Path, dim: int) -> pq.ParquetWriter:
+        return open_writer(path, schema(self.with_title, self.synthetic, dim))
+
+    def write(self, writer: pq.ParquetWriter, group: RowGroup) -> int:
+        """Writes a group, and takes its memory back; returns its size as `datasets` counts it."""
+        table = as_table(group.rows(self._types.lists), writer.schema)
+        self._background.run(self._write, writer, table, group)
+        return arrow_bytes(table)
+
+    def _write(self, writer: pq.ParquetWriter, table, group: RowGroup) -> None:
+        writer.write_table(table, len(table))
+        group.clear()
+        self._free.append(group)
+
+    def close(self, writer: pq.ParquetWriter) -> None:
+        self._background.run(writer.close)
+
+    def wait(self) -> None:
+        """Until all is written."""
+        self._background.wait()
 
 
 class SplitWriter:
     """One split of one config: rows arrive, row groups leave, a file a shard."""
 
-    def __init__(self, folder: Path, split: str, synthetic: bool, background: Background):
-        self.folder, self.split, self.synthetic, self.background = folder, split, synthetic, background
+    def __init__(self, folder: Path, split: str, groups: GroupWriter):
+        self.folder, self.split, self.groups = folder, split, groups
         self.paths: list[Path] = []
         self.titled: list[bool] = []
+        self.num_bytes: list[int] = []  # of each file, as `datasets` counts them
         self._writer: pq.ParquetWriter | None = None
-        self._groups = 0
-        self._clear()
+        self._group: RowGroup | None = None
+        self._written = 0
 
-    def _clear(self) -> None:
-        self._small: list[pa.Table] = []
-        self._embedding = None
-        self._filled = 0
-
-    def add(self, small: pa.Table, embedding: np.ndarray, index: np.ndarray) -> None:
-        """Adds the rows `index` of `small` and `embedding` [n, dim], which is copied."""
+    def add(self, rows: SourceRows, index: np.ndarray) -> None:
+        """Adds the rows `index` of `rows`, which are copied; `rows.types` as `GroupWriter.numbered` gives them."""
         while len(index):
-            if self._embedding is None:
-                self._embedding = np.empty((ROW_GROUP_ROWS, embedding.shape[1]), np.float32)
-            now, index = np.split(index, [ROW_GROUP_ROWS - self._filled])
-            np.take(embedding, now, axis=0, out=self._embedding[self._filled : self._filled + len(now)], mode="clip")
-            self._small.append(small.take(now))
-            self._filled += len(now)
-            if self._filled == ROW_GROUP_ROWS:
+            if self._group is None:
+                self._group = self.groups.new_group(rows.embedding.shape[1])
+            now, index = np.split(index, [self._group.room])
+            self._group.add(rows, now, self.groups.with_title)
+            if not self._group.room:
                 self._write()
 
     def _write(self) -> None:
-        small, dim = pa.concat_tables(self._small).combine_chunks(), self._embedding.shape[1]
-        arrow = schema("title" in small.column_names, self.synthetic, dim)
+        group, self._group = self._group, None
         if self._writer is None:
             self.paths.append(self.folder / f"{self.split}-{len(self.paths):05d}.parquet")
-            self.titled.append("title" in arrow.names)
-            self._writer = open_writer(self.paths[-1], arrow)
-        vectors = pa.array(self._embedding[: self._filled].reshape(-1))
-        columns = {**dict(zip(small.column_names, small.columns, strict=True))}
-        columns["embedding"] = pa.FixedSizeListArray.from_arrays(vectors, dim)
-        table = pa.Table.from_arrays([columns[name] for name in arrow.names], schema=arrow)
-        self.background.run(self._writer.write_table, table, ROW_GROUP_ROWS)
-        self._groups += 1
-        self._clear()
-        if self._groups >= GROUPS_A_SHARD[min(len(self.paths), len(GROUPS_A_SHARD)) - 1]:
-            self.close()
+            self.titled.append(self.groups.with_title)
+            self.num_bytes.append(0)
+            self._writer = self.groups.open(self.paths[-1], group.embedding.shape[1])
+        self.num_bytes[-1] += self.groups.write(self._writer, group)
+        self._written += 1
+        if self._written >= GROUPS_A_SHARD[min(len(self.paths), len(GROUPS_A_SHARD)) - 1]:
+            self._end_file()
 
     def close(self) -> None:
         """Writes what waits and ends the shard: a later row starts a new one."""
-        if self._filled:
+        if self._group is not None:
             self._write()
+        self._end_file()
+
+    def _end_file(self) -> None:
         if self._writer is not None:
-            self.background.run(self._writer.close)
-            self._writer, self._groups = None, 0
+            self.groups.close(self._writer)
+            self._writer, self._written = None, 0
 
 
 class DatasetWriter:
     """Writes `large` while rows arrive; `finish` makes the smaller configs and gives all files their names."""
 
     def __init__(self, folder: Path, synthetic: bool):
-        self.folder, self.synthetic, self.with_title = folder, synthetic, False
+        self.folder, self.synthetic = folder, synthetic
         self.embedding_dim: int | None = None  # that of the first rows
-        self.num_bytes: dict[str, list[int]] = {config: [] for config in CONFIGS}  # Arrow bytes of each split
-        self._background = Background(WRITES_WAITING)
-        self._large = self._splits("large", self._background)
+        self.num_bytes: dict[str, list[int]] = {}  # config → Arrow bytes of each split
+        self._groups = GroupWriter(synthetic)
+        self._writers = {"large": self._splits("large")}
+
+    @property
+    def with_title(self) -> bool:
+        return self._groups.with_title
 
     def __enter__(self) -> "DatasetWriter":
-        self._background.__enter__()
+        self._groups.__enter__()
         return self
 
     def __exit__(self, *error) -> None:
-        self._background.__exit__(*error)
+        self._groups.__exit__(*error)
 
-    def _splits(self, config: str, background: Background) -> list[SplitWriter]:
+    def _splits(self, config: str) -> list[SplitWriter]:
         (self.folder / config).mkdir()
-        return [SplitWriter(self.folder / config, split, self.synthetic, background) for split in SPLITS]
+        return [SplitWriter(self.folder / config, split, self._groups) for split in SPLITS]
 
     def add(self, block: SourceRows, split: np.ndarray) -> None:
         """`split`: int8 [n], index into `SPLITS`.
@@ -149,13 +158,23 @@ class DatasetWriter:
                 f"vectors of {width} numbers after ones of {self.embedding_dim}: all sources must come from one tower"
             )
         self.embedding_dim = width
-        if block.title is not None and not self.with_title:
-            self.with_title = True
-            for writer in self._large:  # what follows has a column more
-                writer.close()
-        small = small_columns(block, self.with_title)
-        for index, writer in enumerate(self._large):
-            writer.add(small, block.embedding, np.flatnonzero(split == index))
+        block, first = self._groups.numbered(block), 0
+        if block.title is not None and not self._groups.with_title:
+            # What follows has a column more. Where it begins is a matter of rows, not of blocks.
+            first = next((i for i, title in enumerate(block.title) if title is not None), len(block))
+            self._add(block, split, 0, first)
+            if first < len(block):
+                self._begin_titles()
+        self._add(block, split, first, len(block))
+
+    def _add(self, block: SourceRows, split: np.ndarray, start: int, end: int) -> None:
+        for index, writer in enumerate(self._writers["large"]):
+            writer.add(block, start + np.flatnonzero(split[start:end] == index))
+
+    def _begin_titles(self) -> None:
+        for writer in self._writers["large"]:
+            writer.close()
+        self._groups.with_title = True
 
     def finish(self, split: np.ndarray, chosen: dict[str, np.ndarray]) -> None:
         """Ends `large`, copies `medium` and `small` out of it.
@@ -163,30 +182,34 @@ class DatasetWriter:
         Args:
             split: int8 [N], of all rows. chosen: config → bool [N].
         """
-        for writer in self._large:
+        for writer in self._writers["large"]:
             writer.close()
-        self._background.__exit__(None)
-        for writer in self._large:
+        self._groups.wait()
+        for writer in self._writers["large"]:
             self._add_titles(writer)
         smaller = [config for config in CONFIGS if config != "large"]
-        with Background(WRITES_WAITING) as background:
-            writers = {config: self._splits(config, background) for config in smaller}
-            for index, large in enumerate(self._large):
-                keep = {config: chosen[config][split == index] for config in smaller}
-                for config in smaller:
-                    if keep[config].all():  # nothing is left out: the bytes are the same
-                        for path in large.paths:
-                            shutil.copyfile(path, self.folder / config / path.name)
-                        del keep[config]
-                start = 0
-                for small, embedding in row_groups(large.paths) if keep else ():
-                    for config, mask in keep.items():
-                        rows = np.flatnonzero(mask[start : start + len(embedding)])
-                        writers[config][index].add(small, embedding, rows)
-                    start += len(embedding)
-                for config in smaller:
-                    writers[config][index].close()
+        self._writers |= {config: self._splits(config) for config in smaller}
+        for index in range(len(SPLITS)):
+            self._copy(index, {config: chosen[config][split == index] for config in smaller})
+        self._groups.wait()
         self._name_files()
+
+    def _copy(self, index: int, keep: dict[str, np.ndarray]) -> None:
+        """One split of `large` → the smaller configs; config → bool [rows of the split], those that it holds."""
+        large = self._writers["large"][index]
+        for config in [config for config, mask in keep.items() if mask.all()]:  # the bytes are the same
+            for path in large.paths:
+                shutil.copyfile(path, self.folder / config / path.name)
+            self._writers[config][index].num_bytes = large.num_bytes
+            del keep[config]
+        start = 0
+        for rows in row_groups(large.paths) if keep else ():
+            rows = self._groups.numbered(rows)
+            for config, mask in keep.items():
+                self._writers[config][index].add(rows, np.flatnonzero(mask[start : start + len(rows)]))
+            start += len(rows)
+        for config in keep:
+            self._writers[config][index].close()
 
     def _add_titles(self, writer: SplitWriter) -> None:
         """Shards from before the first title get a column of nulls."""
@@ -194,42 +217,19 @@ class DatasetWriter:
             if titled == self.with_title:
                 continue
             untitled = path.rename(path.with_suffix(".untitled"))
-            with Background(WRITES_WAITING) as background:
-                again = SplitWriter(path.parent, writer.split, self.synthetic, background)
-                again.paths = writer.paths[:i]  # so that it takes the same name
-                for small, embedding in row_groups([untitled]):
-                    small = small.append_column("title", pa.nulls(len(small), pa.string()))
-                    again.add(small, embedding, np.arange(len(small)))
-                again.close()
+            again = SplitWriter(path.parent, writer.split, self._groups)
+            again.paths, again.num_bytes = writer.paths[:i], writer.num_bytes[:i]  # so that it takes the same name
+            for rows in row_groups([untitled]):
+                again.add(self._groups.numbered(rows), np.arange(len(rows)))
+            again.close()
+            self._groups.wait()
+            writer.num_bytes[i] = again.num_bytes[i]
             untitled.unlink()
 
     def _name_files(self) -> None:
-        for config in CONFIGS:
+        for config, writers in self._writers.items():
             for split in SPLITS:
                 paths = sorted((self.folder / config).glob(f"{split}-*.parquet"))
-                self.num_bytes[config].append(sum(map(arrow_bytes, paths)))
                 for i, path in enumerate(paths):
                     path.rename(path.with_name(f"{split}-{i:05d}-of-{len(paths):05d}.parquet"))
-
-
-def arrow_bytes(path: Path) -> int:
-    """The size of a file as `datasets` counts it: of the Arrow tables that it reads, which carry a bit a number for
-    nulls that we never have. Its vectors are counted and not read."""
-    total = 0
-    with pq.ParquetFile(path, pre_buffer=False) as file:
-        dim = file.schema_arrow.field("embedding").type.list_size
-        small = [name for name in file.schema_arrow.names if name != "embedding"]
-        for batch in file.iter_batches(file.metadata.row_group(0).num_rows, columns=small):
-            numbers = len(batch) * dim
-            total += batch.nbytes + 4 * numbers + -(-numbers // 8)
-    return total
-
-
-def row_groups(paths: list[Path]) -> Iterator[tuple[pa.Table, np.ndarray]]:
-    """Our own Parquet, row group by row group: the small columns, and the embeddings [n, dim]."""
-    for path in paths:
-        with pq.ParquetFile(path, pre_buffer=False) as file:
-            for group in range(file.num_row_groups):
-                table = file.read_row_group(group, use_threads=False)  # one after another needs less memory
-                vectors = table["embedding"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-                yield table.drop_columns("embedding"), vectors.reshape(len(table), -1)
+            self.num_bytes[config] = [sum(writer.num_bytes) for writer in writers]

@@ -51,6 +51,8 @@ class PredictArguments:
             check_flags(self.output, suffix in OUTPUT_SUFFIXES, self.shard, self.input)
         elif suffix not in OUTPUT_SUFFIXES:
             raise ValueError(f"--output must end in {', '.join(OUTPUT_SUFFIXES)}, got {self.output!r}")
+        if self.ray_address and self.engine != "ray":
+            raise ValueError("--ray_address goes with --engine ray")
         if self.write_embeddings and suffix == ".csv":
             raise ValueError(
                 "--write_embeddings: a CSV cannot hold the vectors; let --output end in .parquet or .jsonl"

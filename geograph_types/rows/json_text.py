@@ -158,18 +158,25 @@ def rows_of_document(document: Any) -> Iterator[Any]:
         yield from document
         return
     if isinstance(document, dict) and isinstance(document.get("gridimage_id"), list):
-        for i in range(len(document["gridimage_id"])):
-            yield {
-                name: column[i] for name, column in document.items() if isinstance(column, list) and i < len(column)
-            }
+        columns = {name: column for name, column in document.items() if isinstance(column, list)}
+        if len({*map(len, columns.values())}) > 1:
+            lengths = ", ".join(f"{name} {len(column)}" for name, column in columns.items())
+            raise ValueError(f"its columns are of different lengths: {lengths}"[:300])
+        for values in zip(*columns.values(), strict=True):
+            yield dict(zip(columns, values, strict=True))
         return
     if (
         isinstance(document, dict)
         and isinstance(document.get("columns"), list)
         and isinstance(document.get("data"), list)
     ):
+        names = document["columns"]
+        if doubled := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"two columns are named {doubled!r}; keep one")
         for values in document["data"]:
-            yield dict(zip(document["columns"], values, strict=False))
+            if len(values) != len(names):
+                raise ValueError(f"a row of {len(values)} values, and there are {len(names)} columns")
+            yield dict(zip(names, values, strict=True))
         return
     for name in LISTS:
         if isinstance(document, dict) and isinstance(document.get(name), list):

@@ -42,6 +42,7 @@
   /* The answer that stands there is old: it goes, and its question's number with it. */
   function changed() {
     question += 1;
+    answers.types = "";
     clearTimeout(timer);
     clearError();
     return [card("Waiting for the answer …"), ""];
@@ -77,6 +78,32 @@
   }
   const offline = () => late("The connection to the Space was lost.");
   addEventListener("offline", offline);
+
+  /* Gradio loads the page anew when a lost connection is there again. What was answered before is then shown once
+   * more, apart from the new page's own answer, until it is put away; it never leaves this tab. */
+  const KEPT = "geograph-kept";
+  const answers = { types: "", many: "" };
+  let lost = false;
+  addEventListener("offline", () => { lost = true; });
+  addEventListener("pagehide", () => {
+    if (!lost || !(answers.types || answers.many)) return;
+    try { sessionStorage.setItem(KEPT, JSON.stringify(answers)); } catch { /* no room, or not allowed */ }
+  });
+  function showKept() {
+    let kept = null;
+    try { kept = JSON.parse(sessionStorage.getItem(KEPT)); sessionStorage.removeItem(KEPT); } catch { return; }
+    if (!kept || performance.getEntriesByType("navigation")[0]?.type !== "reload") return;
+    const section = document.createElement("section");
+    section.id = "kept";
+    section.className = "gt gt-card";
+    section.setAttribute("aria-label", "From before the connection was lost");
+    section.innerHTML = '<h2>From before the connection was lost</h2><button type="button">Put away</button>' +
+      [kept.types, kept.many].join("").replaceAll(/ id="[^"]*"/g, "");
+    section.querySelector("button").onclick = () => section.remove();
+    box("board").parentElement.insertBefore(section, box("board"));
+  }
+  const ready = new MutationObserver(() => { if (box("board") && box("types")) { ready.disconnect(); showKept(); } });
+  ready.observe(document.documentElement, { childList: true, subtree: true });
 
   const empty = () => [window.geographEmpty, ""];
   const has = () => mode === "row" ? input("row")?.value.trim() : document.querySelector("#photo img");
@@ -118,14 +145,16 @@
         return [field ? card("No answer: see the message at the field.") : `<div class="gt gt-card"><p class="gt-waits" role="alert">${message}</p></div>`, "", viewpoint];
       }
       if (box("types").getBoundingClientRect().top > innerHeight - 120) box("types").scrollIntoView({ block: "start" });
+      answers.types = answer.types;
       return [answer.types, answer.details, viewpoint || answer.viewpoint];
     },
     failed: (types, details) => [`<div class="gt gt-card"><p class="gt-waits" role="alert">${lastToast || "The Space did not answer. Please try again."}</p></div>`, ""],
-    manyChanged: () => { many += 1; clearError("files"); clearError("many-subject"); return ""; },
+    manyChanged: () => { many += 1; answers.many = ""; clearError("files"); clearError("many-subject"); return ""; },
     manyAsking: (_, ...rest) => [JSON.stringify({ question: ++many }), ...rest],
     manyShow: (answer, shown) => {
       if (!answer || answer.question !== many) return shown;
       if (answer.error) { showError(answer.error.field || "files", answer.error.message, true); return ""; }
+      if (answer.html.includes("<table")) answers.many = answer.html;
       return answer.html;
     },
     manyFailed: () => `<p class="gt-error" role="alert">${lastToast || "The Space did not answer. Please try again."}</p>`,
@@ -197,6 +226,7 @@
     for (const toast of document.querySelectorAll(".toast-body:not([data-seen])")) {
       toast.dataset.seen = "1";
       lastToast = own(toast.textContent);
+      lost ||= /connection/i.test(toast.textContent);
       if (/type|size|large|upload|413/i.test(toast.textContent)) showError(mode === "photo" ? "photo" : "files", lastToast, true);
       toast.querySelector("button")?.click();
     }

@@ -165,11 +165,19 @@ def parse(description: str, arguments: list[str] | None = None) -> Arguments:
     from geograph_types.training.training_arguments import GeographTrainingArguments
 
     arguments = [flag for flag in arguments if flag != "--all"]
-    recipe = next((b for a, b in pairwise(arguments) if a == "--recipe"), "default")
-    recipe = next((a.partition("=")[2] for a in arguments if a.startswith("--recipe=")), recipe)
-    flags = as_flags(recipe) if recipe in RECIPES else []
+    flags = as_flags(recipe) if (recipe := recipe_of(arguments)) in RECIPES else []
     kinds = (ModelArguments, DataArguments, LabelArguments, WeightingArguments, GeographTrainingArguments)
     return Arguments(*cli.parse_flags(*kinds, description=description, args=[*flags, *arguments]))
+
+
+def recipe_of(arguments: list[str]) -> str:
+    """The last one that is named, as of any flag that stands there twice: a file's gives way to the user's own."""
+    named = [after for flag, after in pairwise([*arguments, ""]) if flag == "--recipe"]
+    spelled = [flag.partition("=")[2] for flag in arguments if flag.startswith("--recipe=")]
+    if named and spelled:  # whichever stands last
+        last = max(i for i, flag in enumerate(arguments) if flag.partition("=")[0] == "--recipe")
+        return arguments[last].partition("=")[2] or arguments[last + 1]
+    return (named or spelled or ["default"])[-1]
 
 
 def show_own_flags(description: str) -> NoReturn:
@@ -186,8 +194,17 @@ def flags_of_file(path: Path) -> list[str]:
     """`train.py args.json`: an object of flags and values, as those flags."""
     import yaml
 
+    class OnceEach(yaml.SafeLoader):
+        """Of a flag that stands there twice it would take the last, without a word."""
+
+        def construct_mapping(self, node, deep=False):
+            names = [self.construct_object(key, deep=True) for key, _ in node.value]
+            if doubled := next((name for name in names if names.count(name) > 1), None):
+                cli.usage_error(f"{path}: {doubled!r} stands there twice; keep one")
+            return super().construct_mapping(node, deep)
+
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))  # JSON is YAML, too
+        values = yaml.load(path.read_text(encoding="utf-8"), OnceEach)  # JSON is YAML, too  # noqa: S506
     except OSError as error:
         cli.usage_error(f"{path}: {error.strerror}")
     except (yaml.YAMLError, UnicodeDecodeError):

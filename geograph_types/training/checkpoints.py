@@ -78,6 +78,19 @@ def last_whole_checkpoint(output: Path) -> Path | None:
     return None
 
 
+def what_is_kept(output: Path, overwrites: bool) -> str:
+    """What a stopped run tells a person: what is kept of it, and how to go on. It only reads.
+
+    Args:
+        overwrites: whether the command says `--overwrite_output_dir`, which would remove it.
+    """
+    command = "the same command without --overwrite_output_dir" if overwrites else "the same command"
+    for path in reversed(all_checkpoints(output)):
+        if what_is_broken(path) is None:
+            return f"{path} is kept; {command} goes on from it"
+    return "it had no checkpoint yet; the same command starts it again"
+
+
 def what_is_broken(checkpoint: Path) -> str | None:
     """Why a checkpoint cannot be gone on from, in a few words; None where it can."""
     try:

@@ -56,6 +56,9 @@ def test_other_files_are_refused(tmp_path):
     (tmp_path / "other.csv").write_text("id,types\n1,Inside\n")
     with pytest.raises(CommandError, match="no column 'gridimage_id'"):
         read_corrections([tmp_path / "other.csv"])
+    (tmp_path / "twice.csv").write_text("gridimage_id,tag,answer,answer\n1,Inside,yes,no\n")
+    with pytest.raises(CommandError, match="two columns are named 'answer'"):
+        read_corrections([tmp_path / "twice.csv"])
     with pytest.raises(CommandError, match="no such file"):
         read_corrections([tmp_path / "nowhere.csv"])
 

@@ -2,7 +2,9 @@
 
 import shutil
 
+import huggingface_hub
 import pytest
+from packaging import version
 
 from tests.support.hub_repos import File
 from tests.support.hub_server import HubServer
@@ -137,6 +139,8 @@ def test_each_fault_is_one_clear_line_and_nothing_is_half_published(hub, publish
 
 
 def test_a_short_fault_is_outlived(hub, publish, made):
+    if version.parse(huggingface_hub.__version__).release < (1, 6):
+        pytest.skip("huggingface_hub 1.5 does not send anew what was cut off")
     hub.fail("PUT", "/lfs-upload/", None, times=2)
     assert publish(*to("user/data", made)).status == 0
     assert len(hub.repos["datasets", "user/data"].files) == 5

@@ -18,6 +18,7 @@ import torch
 import predict
 from configuration_geograph import GeographConfig
 from decision_geograph import decide
+from geograph_types.cli import CommandError
 from geograph_types.hub.model_folder import save_model_repository
 from geograph_types.prediction.answering import Predictor
 from geograph_types.rows.synthetic import lines_of
@@ -149,6 +150,9 @@ def test_bad_rows_of_parquet_get_their_error(model_folder, source_rows, tmp_path
     found = read(tmp_path / "a.parquet")
     assert [i for i, row in enumerate(found) if row["error"]] == [1, 2, 3, 4]
     assert all(row["scores"] is None and row["types"] == [] for row in found[1:5])
+    more = ("--output", tmp_path / "b.parquet", "--subject", "TQ 3003 8048")
+    with pytest.raises(CommandError, match="rows with vectors, and --subject is for photos; leave it out"):
+        run(monkeypatch, capsys, "--model", model_folder, "--input", path, *more)
 
 
 def test_rows_with_places(model_folder, source_rows, tmp_path, monkeypatch, capsys):

@@ -324,14 +324,13 @@ def test_a_piece_that_is_damaged_says_so(tmp_path):
 
 
 def write_parquet(path, count, row_group_size=None):
-    from geograph_types.dataset.writer import schema, small_columns
+    from geograph_types.dataset.row_groups import as_table
+    from geograph_types.rows.published import schema
 
     block = parse_block(
         block_of(*(source_row(i + 1, types="Inside,Geograph", weight=0.5) for i in range(count))), 1, "s"
     )
-    table = small_columns(block, False)
-    vectors = pa.FixedSizeListArray.from_arrays(pa.array(block.embedding.reshape(-1)), 512)
-    table = table.append_column("embedding", vectors).select(schema(False, True).names).cast(schema(False, True))
+    table = as_table(block, schema(False, True))
     pq.write_table(table, path, row_group_size=row_group_size)
     return block
 

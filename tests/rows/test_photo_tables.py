@@ -156,6 +156,10 @@ def test_tables_that_are_none(tmp_path):
         records(tmp_path, "photo,distance\n")
     with pytest.raises(CommandError, match="empty"):
         records(tmp_path, "")
+    twice = pa.Table.from_arrays([pa.array(["a.jpg"]), pa.array(["b.jpg"])], names=["path", "path"])
+    pq.write_table(twice, tmp_path / "photos.parquet")
+    with pytest.raises(CommandError, match="two columns are named 'path'"):
+        list(iterate_photos(tmp_path / "photos.parquet"))
     (tmp_path / "photos.parquet").write_bytes(b"PAR1 not")
     with pytest.raises(CommandError, match="not a Parquet file"):
         list(iterate_photos(tmp_path / "photos.parquet"))

@@ -199,6 +199,15 @@ OTHERS = {
     "more.xz": (lzma.compress(TEXT) + b"garbage", "after its compressed data stands something else"),
     "cut.json": (json_of(ROWS)[:-500], "cut short: its JSON ends early"),
     "none.json": (b'{"rows": []}', "empty; expected rows"),
+    "ragged.json": (
+        json_of({"gridimage_id": [1, 2], "distance": [4]}),
+        "different lengths: gridimage_id 2, distance 1",
+    ),
+    "short.json": (json_of({"columns": ["gridimage_id", "distance"], "data": [[1]]}), "a row of 1 values, and there"),
+    "twice.json": (
+        json_of({"columns": ["gridimage_id"] * 2, "data": [[1, 2]]}),
+        "two columns are named 'gridimage_id'",
+    ),
     "cut.parquet": (parquet()[:-300], "not a Parquet file, or damaged"),
 }
 

@@ -196,7 +196,15 @@ def test_jsonl_and_another_place_for_the_vectors(monkeypatch, tmp_path, rows):
 
 
 @pytest.mark.parametrize(
-    "flags", [[], ["--like", "a", "--model", "b"], ["--model", "b"], ["--like", "a", "--disagree"]]
+    "flags",
+    [
+        [],
+        ["--like", "a", "--model", "b"],
+        ["--model", "b"],
+        ["--like", "a", "--disagree"],
+        ["--model", "b", "--uncertain", "--tag", "Inside"],
+        ["--like", "a", "--revision", "b"],
+    ],
 )
 def test_wrong_usage(monkeypatch, flags):
     with pytest.raises(SystemExit) as end:

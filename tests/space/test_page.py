@@ -236,6 +236,25 @@ def test_an_example_by_keyboard_alone(page):
     page.size("desktop")
 
 
+def test_results_outlive_the_page_that_gradio_loads_anew(page):
+    """It does so when a lost connection is there again; whoever reloads otherwise has nothing of before."""
+    page.one(".gt-examples button").click()
+    page.answer_with("1_valley.jpg")
+    for connection_lost in (True, False):
+        if connection_lost:
+            page.browser.execute_script("dispatchEvent(new Event('offline'))")
+        page.browser.refresh()
+        page.wait(lambda: page.one("#show"), "page")
+        page.browser.execute_script(WATCH)
+        if connection_lost:
+            kept = page.wait(lambda: page.one("#kept"), "what was kept")
+            assert "From before the connection was lost" in kept.text and "1_valley.jpg" in kept.text
+            assert not page.all("#types .gt-of"), "it is not this page's own answer"
+            page.accessible("kept")
+            kept.find_element(By.TAG_NAME, "button").click()
+        assert not page.all("#kept")
+
+
 def test_many_photos(page, folder):
     page.one("#many-part button").click()
     files = page.wait(lambda: page.one("#files input[type=file]"), "files")

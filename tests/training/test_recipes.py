@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from geograph_types.training import recipes
+from geograph_types.training.arguments import flags_of_file, recipe_of
 from geograph_types.training.distances import shuffle_distances
 from geograph_types.training.labels import true_drone_factor
 from geograph_types.training.recipes import RECIPES, as_flags
@@ -43,6 +44,22 @@ def test_the_official_recipes_are_as_published():
 def test_a_flag_overrides_its_recipe(parse):
     assert parse("--distance_dropout", "0.1")["distance_dropout"] == 0.1
     assert parse("--recipe=official-v2.3", "--cross_far_scramble", "0.5")["cross_far_scramble"] == 0.5
+
+
+@pytest.mark.parametrize("last", [("--recipe", "official-v2.3"), ("--recipe=official-v2.3",)])
+def test_of_two_recipes_the_last_one_is_taken_whole(parse, tmp_path, last):
+    """As of any flag; and a file's gives way to the command line's."""
+    whole = parse("--recipe", "official-v2.3")
+    for first in (("--recipe", "default"), ("--recipe=default",)):
+        found = parse(*first, *last)
+        assert {name: found[name] for name in (*RECIPES["default"], "recipe")} == {
+            name: whole[name] for name in (*RECIPES["default"], "recipe")
+        }
+    (tmp_path / "args.json").write_text('{"recipe": "default", "output_dir": "unused"}')
+    assert recipe_of([*flags_of_file(tmp_path / "args.json"), *last]) == "official-v2.3"
+    (tmp_path / "args.yaml").write_text("seed: 1\npatience: 3\nseed: 2\n")
+    with pytest.raises(SystemExit):
+        flags_of_file(tmp_path / "args.yaml")
 
 
 def test_an_unknown_recipe_is_refused(parse, capsys):

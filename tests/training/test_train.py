@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from geograph_types import stopping
 from geograph_types.hub.model_folder import TRAVELLING_FILES
 from geograph_types.training import checkpoints
 from tests.support import warm
@@ -83,7 +84,10 @@ def test_what_is_not_whole_is_passed_over(train, trained, tmp_path):
     size = (newest / "optimizer.pt").stat().st_size
     os.truncate(newest / "optimizer.pt", size // 2)
     (output / f".checkpoint-99{checkpoints.UNFINISHED}").mkdir()
+    assert checkpoints.what_is_kept(output, False) == f"{older} is kept; the same command goes on from it"
+    assert "the same command without --overwrite_output_dir goes on" in checkpoints.what_is_kept(output, True)
     done = train(output)
+    assert stopping._kept() == f"{output} is finished", "what a signal would have said last"
     assert done.returncode == 0, done.stderr
     assert f"{newest} is not whole (optimizer.pt is missing or cut short)" in done.stderr
     assert f"going on from {older}" in done.stderr

@@ -1,0 +1,90 @@
+"""Vectors read where they lie: what pyarrow reads, or nothing."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from geograph_types.dataset.row_groups import open_writer
+from geograph_types.rows.plain_vectors import read_vectors, vector_column
+
+ROWS, DIM = 300, 64
+KIND = pa.list_(pa.float32(), DIM)
+
+
+def vectors() -> list[list[float]]:
+    return np.random.default_rng(0).standard_normal((ROWS, DIM), dtype=np.float32).tolist()
+
+
+def with_nulls(whole: bool) -> list:
+    found = vectors()
+    if whole:
+        found[7] = None
+    else:
+        found[7][3] = None
+    return found
+
+
+def read(path) -> tuple[bool, np.ndarray]:
+    with pq.ParquetFile(path) as file, path.open("rb", buffering=0) as raw:
+        groups = range(file.num_row_groups)
+        out = np.zeros((ROWS, DIM), np.float32)
+        sizes = np.cumsum([0, *(file.metadata.row_group(i).num_rows for i in groups)])
+        place = vector_column(file.metadata, "embedding")
+        return all(
+            read_vectors(raw, file.metadata.row_group(i), place, out[sizes[i] : sizes[i + 1]]) for i in groups
+        ), out
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"data_page_size": 4096, "write_batch_size": 64},
+        {"row_group_size": 110, "write_statistics": True, "use_content_defined_chunking": True},
+        {"write_page_checksum": True},
+    ],
+)
+def test_plain_pages_are_read_as_they_are(tmp_path, options):
+    table = pa.table({"id": list(range(ROWS)), "embedding": pa.array(vectors(), KIND)})
+    path = tmp_path / "rows.parquet"
+    pq.write_table(
+        table, path, **{"compression": "none", "use_dictionary": False, "write_statistics": False} | options
+    )
+    found, out = read(path)
+    assert found
+    assert out.tolist() == table["embedding"].to_pylist()
+
+
+@pytest.mark.parametrize(
+    ("values", "options"),
+    [
+        (vectors(), {"compression": "snappy"}),
+        (vectors(), {"use_dictionary": True}),
+        (vectors(), {"data_page_version": "2.0"}),
+        (vectors(), {"use_byte_stream_split": True}),
+        (with_nulls(False), {}),
+        (with_nulls(True), {}),
+    ],
+)
+def test_other_pages_are_left_to_pyarrow(tmp_path, values, options):
+    path = tmp_path / "rows.parquet"
+    table = pa.table({"embedding": pa.array(values, KIND)})
+    try:
+        pq.write_table(table, path, **{"compression": "none", "use_dictionary": False} | options)
+    except pa.ArrowNotImplementedError as error:
+        pytest.skip(f"this pyarrow does not write such a file: {error}")
+    assert not read(path)[0]
+
+
+def test_our_own_files_lie_so(tmp_path):
+    from geograph_types.rows.published import schema
+    from tests.rows.test_parquet import write_parquet
+
+    block = write_parquet(tmp_path / "any.parquet", 20)
+    with open_writer(tmp_path / "own.parquet", schema(False, True)) as writer:
+        writer.write_table(pq.read_table(tmp_path / "any.parquet"))
+    with pq.ParquetFile(tmp_path / "own.parquet") as file, (tmp_path / "own.parquet").open("rb", buffering=0) as raw:
+        out = np.zeros((20, 512), np.float32)
+        assert read_vectors(raw, file.metadata.row_group(0), vector_column(file.metadata, "embedding"), out)
+    assert out.tobytes() == block.embedding.tobytes()
