@@ -45,7 +45,7 @@ def draw_tags(path: Path, number: np.ndarray) -> None:
         y = BOTTOM - 110 + 30 * i
         draw.rectangle((RIGHT - 150, y - 7, RIGHT - 115, y + 7), colour)
         draw.text((RIGHT - 105, y), name, BLACK, text, "lm")
-    image.quantize(64).save(path, optimize=False)
+    image.quantize(64, Image.Quantize.FASTOCTREE).save(path)
 
 
 def _place(count: int) -> float:
