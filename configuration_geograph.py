@@ -106,7 +106,7 @@ class GeographConfig(PreTrainedConfig):
         self.vision_model_revision = vision_model_revision
         self.cross_far_min_distance = cross_far_min_distance
         self.synthetic = synthetic
-        kwargs.pop("num_labels", None)
+        self._check_labels(kwargs.pop("num_labels", None), kwargs.pop("id2label", None), kwargs.pop("label2id", None))
         # As text, so that transformers' own check of these does not speak before ours below.
         kwargs["id2label"] = {i: str(name) for i, name in enumerate(self.classes)}
         kwargs["label2id"] = {str(name): i for i, name in enumerate(self.classes)}
@@ -114,15 +114,30 @@ class GeographConfig(PreTrainedConfig):
         super().__init__(**kwargs)
         self.check()
 
+    def _check_labels(self, count: Any, id2label: Any, label2id: Any) -> None:
+        """What transformers calls labels are the classes; whoever gives both must mean the same."""
+        if count is not None and count != len(self.classes):
+            raise ValueError(f"num_labels {_short(count)} contradicts the {len(self.classes)} classes; give classes")
+        for name, given, pairs in (
+            ("id2label", id2label, lambda: {(int(i), str(label)) for i, label in id2label.items()}),
+            ("label2id", label2id, lambda: {(int(i), str(label)) for label, i in label2id.items()}),
+        ):
+            try:
+                same = given is None or pairs() == {(i, str(label)) for i, label in enumerate(self.classes)}
+            except (AttributeError, TypeError, ValueError):
+                same = False
+            if not same:
+                raise ValueError(f"{name} contradicts classes; give classes alone")
+
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs):
         """As `PreTrainedConfig.from_dict`, but values given beside the dictionary are checked as its own are.
 
-        Other classes without thresholds of their own start with 0.5 each: the old ones belong to the old classes.
+        Other classes start with thresholds of 0.5 each and their own labels: the old ones belong to the old classes.
         """
-        own = {name: kwargs.pop(name) for name in FIELDS if name in kwargs}
-        if "classes" in own and "thresholds" not in own:
-            own["thresholds"] = None
+        own = {name: kwargs.pop(name) for name in (*FIELDS, "id2label", "label2id") if name in kwargs}
+        if "classes" in own:
+            own = {"thresholds": None, "id2label": None, "label2id": None} | own
         return super().from_dict(config_dict | own, **kwargs)
 
     def save_pretrained(self, *args, **kwargs):

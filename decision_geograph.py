@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 try:
-    from .grid_geograph import GridPoint, is_cross_grid, square_of
+    from .grid_geograph import GridPoint, bucket_of, distance_between, is_cross_grid, square_of
     from .names_geograph import tag_of
     from .places_geograph import as_point
 except ImportError:
     if __package__:  # a library that is missing or too old says so itself
         raise
-    from grid_geograph import GridPoint, is_cross_grid, square_of
+    from grid_geograph import GridPoint, bucket_of, distance_between, is_cross_grid, square_of
     from names_geograph import tag_of
     from places_geograph import as_point
 
@@ -122,6 +122,29 @@ def verdict_of(subject: GridPoint | None, viewpoint: GridPoint | None) -> int:
     """What two points say about Cross Grid: `OTHER_SQUARE`, `SAME_SQUARE` or `NOT_SAID`."""
     said = is_cross_grid(subject, viewpoint)
     return NOT_SAID if said is None else OTHER_SQUARE if said else SAME_SQUARE
+
+
+def contradiction(distance: float | None, subject: GridPoint | None, viewpoint: GridPoint | None) -> str | None:
+    """The note where a distance and two points cannot both be right; None where they can, or nothing is known.
+
+    They must be more than neighbouring buckets apart, and further than what the points' own precision may hide.
+
+    Args:
+        distance: metres as given; None: not known.
+    """
+    apart = distance_between(subject, viewpoint)
+    if distance is None or apart is None or abs(bucket_of(distance) - bucket_of(apart)) <= 1:
+        return None
+    if abs(distance - apart) <= 2 * (subject.precision + viewpoint.precision):
+        return None
+    return (
+        f"the distance says {metres_said(distance)}, but the two points are {metres_said(apart)} apart: one of them "
+        "is wrong"
+    )
+
+
+def metres_said(metres: float) -> str:
+    return f"{metres:,.0f} m" if metres < 10_000 else f"{metres / 1000:,.0f} km"
 
 
 def doubt(point: GridPoint) -> str:

@@ -165,6 +165,11 @@ def bucket_of(distance: float | str | None) -> int:
     return min(math.frexp(metres)[1], FARTHEST_BUCKET)
 
 
+def least_metres(bucket: int) -> float | None:
+    """The least distance of a bucket; None of that which is not known."""
+    return None if bucket == UNKNOWN_BUCKET else float(2 ** (bucket - 1)) if bucket else 0.0
+
+
 def bucket_for(distance: Any, subject: GridPoint | None, viewpoint: GridPoint | None) -> int:
     """The distance's bucket: as given, else between the two points, else Unknown.
 

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 
 try:
-    from .grid_geograph import bucket_for
+    from .grid_geograph import bucket_for, bucket_of, least_metres
     from .row_geograph import EMBEDDING_NAMES, bucket_of_code, code_of_row, parse_id, plain, shown
 except ImportError:
     if __package__:  # a library that is missing or too old says so itself
         raise
-    from grid_geograph import bucket_for
+    from grid_geograph import bucket_for, bucket_of, least_metres
     from row_geograph import EMBEDDING_NAMES, bucket_of_code, code_of_row, parse_id, plain, shown
 
 # Keys of an item that say where its photo is, besides those of an embedding; what else counts; what may be there.
@@ -87,13 +87,18 @@ def _is_embeddings(item: Any, dim: int) -> bool:
     return floats and getattr(item, "ndim", 0) in (1, 2) and (item.ndim == 1 or item.shape[1] == dim)
 
 
+def _is_grey(item: Any) -> bool:
+    """Whether floats [H, W] are a grey photo's."""
+    return 0 not in item.shape and bool(item.min() >= 0 and item.max() <= 1)
+
+
 def as_row(item: Any, dim: int) -> dict[str, Any]:
     """An item that is no dict → one."""
     if item is None or isinstance(plain(item), Real):
         raise ValueError(f"expected a photo or an embedding, got {shown(item)}")
     if isinstance(item, list | tuple) or _is_embeddings(item, dim):
         return {"embedding": item}
-    if getattr(item, "ndim", 0) == 2 and "float" in str(item.dtype) and not (item.min() >= 0 and item.max() <= 1):
+    if getattr(item, "ndim", 0) == 2 and "float" in str(item.dtype) and not _is_grey(item):
         raise ValueError(f"float {list(item.shape)}: neither embeddings [N, {dim}] nor a grey photo of values 0 to 1")
     return {"photo": item}
 
@@ -146,6 +151,16 @@ def bucket_of_item(row: dict[str, Any], distance: Any, points: dict[str, Any]) -
     if of_photo and str(own.get("distance", "?")).strip() == "":
         del own["distance"]  # left blank
     return bucket_of_code(code_of_row(own, floored=True)) if own else bucket_for(distance, *points.values())
+
+
+def metres_of_item(row: dict[str, Any], distance: Any, bucket: int) -> float | None:
+    """The given distance in metres, for a message; None where it is not known. `bucket`: as `bucket_of_item`."""
+    own = plain(row["distance"] if row.get("distance") is not None else distance)
+    try:
+        metres = float(own)
+    except (TypeError, ValueError):
+        return least_metres(bucket)
+    return metres if bucket_of(metres) == bucket else least_metres(bucket)
 
 
 def which(item: Any) -> dict[str, Any]:

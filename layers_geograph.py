@@ -31,7 +31,9 @@ class QuickDropout(nn.Dropout):
         bits = torch.empty(-(-values.numel() // 4), dtype=torch.int64)
         bits.random_(-(2**63), None, generator=self.generator)
         bits = bits.view(torch.int16)[: values.numel()].view(values.shape)
-        return values * (bits >= dropped - 2**15).to(values.dtype).mul_(2**16 / (2**16 - dropped))
+        kept = torch.empty_like(values, requires_grad=False)  # 1 or 0 at once: booleans would be read once more
+        torch.ge(bits, dropped - 2**15, out=kept)
+        return values * kept.mul_(2**16 / (2**16 - dropped))
 
 
 class GeographLayers:
@@ -63,10 +65,11 @@ class GeographLayers:
         """
         first, *others = self.fc
         width = embedding.shape[1]
-        by_photo = nn.functional.linear(embedding, first.weight[:, :width], first.bias)  # [B, H]
-        by_distance = nn.functional.linear(self.dist_emb.weight, first.weight[:, width:])  # [buckets, H]
-        hidden = by_photo if distance.ndim == 1 else by_photo[:, None]
-        hidden = hidden + nn.functional.embedding(distance, by_distance)
+        of_photo, of_distance = first.weight.split([width, first.in_features - width], dim=1)
+        by_photo = nn.functional.linear(embedding, of_photo, first.bias)  # [B, H]
+        by_distance = nn.functional.linear(self.dist_emb.weight, of_distance)  # [buckets, H]
+        hidden = nn.functional.embedding(distance, by_distance)
+        hidden += by_photo if distance.ndim == 1 else by_photo[:, None]
         for layer in others:
             hidden = layer(hidden)
         return hidden

@@ -13,7 +13,7 @@ from transformers import Pipeline
 from transformers.dynamic_module_utils import custom_object_save
 
 try:
-    from .decision_geograph import NORMALISED, decide, failed
+    from .decision_geograph import NORMALISED, contradiction, decide, failed
 
     # Nothing here uses them: transformers 5.4 copies what an entry file names, and no further.
     from .degrees_geograph import point_of  # noqa: F401
@@ -28,6 +28,7 @@ try:
         bucket_of_item,
         check_keys,
         is_stream,
+        metres_of_item,
         unwrapped,
         which,
     )
@@ -39,7 +40,7 @@ try:
 except ImportError:
     if __package__:  # a library that is missing or too old says so itself
         raise
-    from decision_geograph import NORMALISED, decide, failed
+    from decision_geograph import NORMALISED, contradiction, decide, failed
     from encoder_geograph import GeographEncoder
     from grid_geograph import model_buckets
     from items_geograph import (
@@ -50,6 +51,7 @@ except ImportError:
         bucket_of_item,
         check_keys,
         is_stream,
+        metres_of_item,
         unwrapped,
         which,
     )
@@ -84,7 +86,8 @@ class GeographPipeline(Pipeline):
 
     Call arguments, each a single value, or of a list of inputs one for each of them:
         distance: metres from viewpoint to subject, or "Unknown"; taken from the two points where None or blank. (In a
-            row with an embedding "" is zero metres, as in the source.)
+            row with an embedding "" is zero metres, as in the source.) Where both are given and contradict, the note
+            of the answer says so.
         subject, viewpoint: places such as "TQ 3003 8048".
 
     And for all of them:
@@ -258,11 +261,13 @@ class GeographPipeline(Pipeline):
         }
         about = {**points, "which": which(item), "note": None}
         read = {"distance": bucket_of_item(row, distance, points), "about": about}
+        notes = [contradiction(metres_of_item(row, distance, read["distance"]), *points.values())]
         if any(row.get(name) is not None for name in EMBEDDING_NAMES):
             read["embedding"] = np.array(check_vector(vector_of_row(row, dim)), dtype=np.float32)
             if look_normalised(norms_of(read["embedding"][None]))[0]:
-                about["note"] = NORMALISED
+                notes.append(NORMALISED)
                 warnings.warn(f"{NORMALISED}: the model knows CLIP's own, of length about 10", stacklevel=2)
         else:
             read["photo"] = as_photo(next(row[key] for key in PHOTO_KEYS if row.get(key) is not None))
+        about["note"] = "; ".join(filter(None, notes)) or None
         return read

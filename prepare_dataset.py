@@ -10,6 +10,7 @@ of them; `-` for standard input, or `synthetic:N[:SEED]`. Bad rows go to `reject
 bit; sources and output must lie where all of them see them.
 """
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -17,11 +18,11 @@ from typing import Any
 
 from geograph_types import cli
 from geograph_types.dataset.arguments import PrepareArguments
-from geograph_types.rows.workers import ParserPool
 from names_geograph import EMBEDDING_DIM
 
 
 def main() -> None:
+    gc.set_threshold(100_000)  # libraries and rows are no garbage, and to look for some takes a third of a second
     (args,) = cli.parse_flags(PrepareArguments, description=__doc__)
     from geograph_types.dataset.building import build, open_sources, width_of
     from geograph_types.dataset.folder import folder_in_place
@@ -41,6 +42,8 @@ def main() -> None:
 def pool_of(args: PrepareArguments, folder: Path, parts: list, width: int) -> Any:
     """Who reads the sources: processes of this machine, or Ray's."""
     if args.engine == "local":
+        from geograph_types.rows.workers import ParserPool
+
         return ParserPool(embedding_dim=width)
     from geograph_types.dataset.ray_engine import RayPool
 

@@ -81,7 +81,7 @@ def build(args: PrepareArguments, folder: Path, pool: Any, parts: list[Source] |
     """
     from geograph_types.dataset.writer import DatasetWriter
 
-    # The card's libraries take half a second to load: meanwhile the workers parse.
+    # The card's libraries take a tenth of a second to load: meanwhile the workers parse.
     threading.Thread(target=load_libraries, daemon=True).start()
     parts = open_sources(args) if parts is None else parts
     synthetic = any(part.is_synthetic for part in parts)
@@ -170,6 +170,6 @@ def part_reader(args: PrepareArguments, pool: Any) -> Callable[[Source], Iterato
             from geograph_types.rows.photo_rows import photo_blocks
 
             return photo_blocks(part, part.name, load, args.embedding_dim)
-        return part.rows(pool.parse, pool.embedding_dim)
+        return part.rows(pool.parse, pool.embedding_dim, getattr(pool, "parse_file", None))
 
     return read

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from geograph_types.colours import BLUE, GREEN, ORANGE
+from geograph_types.dataset.picture import draw_tags
 from geograph_types.dataset.selection import RARE_MINIMUM, has_tag
 from geograph_types.files import resource, whole_file
 from geograph_types.hub.cards import as_code, as_text, fill_card
@@ -24,7 +24,7 @@ TEMPLATE = resource("dataset_card.md")
 def load_libraries() -> None:
     """Imports what the card and its picture need, so that a thread can do it beforehand; what fails is met again."""
     with contextlib.suppress(ImportError, MemoryError):
-        for name in ("huggingface_hub.repocard", "jinja2", "matplotlib.backends.backend_agg", "matplotlib.figure"):
+        for name in ("huggingface_hub.repocard_data", "jinja2", "PIL.ImageDraw", "PIL.ImageFont"):
             importlib.import_module(name)
 
 
@@ -60,7 +60,7 @@ def write_card(folder: Path, sources: list[str], contents, rejected: Counter, wr
     }
     with whole_file(folder / "README.md") as file:
         file.write(fill_card(TEMPLATE, values))
-    _draw(folder / "tags.png", tagged["large"])
+    draw_tags(folder / "tags.png", tagged["large"])
     return rows
 
 
@@ -82,7 +82,7 @@ def _norm(norm: np.ndarray) -> dict[str, float | bool]:
 
 
 def _metadata(folder: Path, rows: dict, writer):
-    from huggingface_hub import DatasetCardData
+    from huggingface_hub.repocard_data import DatasetCardData  # not by way of the package, which loads all of it
 
     columns = _yaml_features(writer.with_title, writer.embedding_dim)
     synthetic, infos, configs = writer.synthetic, [], []
@@ -180,28 +180,3 @@ def _rejected(rejected: Counter) -> str:
         return "No row was rejected."
     reasons = "; ".join(f"{number:,} × {as_text(reason)}" for reason, number in rejected.most_common())
     return f"{rejected.total():,} rows were rejected: {reasons}."
-
-
-def _draw(path: Path, number: np.ndarray) -> None:
-    """Bars of how many rows have each tag, int [splits, tags], on a logarithmic scale: rare drones stay visible."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 3.6))
-    FigureCanvasAgg(figure)
-    axes = figure.add_axes((0.14, 0.14, 0.84, 0.78))  # to seek the best place takes longer than to draw
-    order = np.argsort(-number.sum(axis=0))
-    height = 0.8 / len(SPLITS)
-    for i, (name, colour) in enumerate(zip(SPLITS, (BLUE, ORANGE, GREEN), strict=True)):
-        counts = number[i, order]
-        bars = axes.barh(np.arange(len(TAGS)) + (i - 1) * height, counts, height, label=name, color=colour)
-        axes.bar_label(bars, [f"{n:,}" if n else "0" for n in counts], padding=2, fontsize=7)
-    axes.set_xscale("symlog", linthresh=1)
-    axes.set_yticks(np.arange(len(TAGS)), [TAGS[i] for i in order])
-    axes.invert_yaxis()
-    axes.set_xlim(0, number.sum(axis=0).max() * 4 + 1)
-    axes.set_xlabel("rows (logarithmic)")
-    axes.set_title("Rows with each tag, config large", loc="left")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(loc="lower right", frameon=False)
-    figure.savefig(path, dpi=110)

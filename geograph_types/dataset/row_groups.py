@@ -104,10 +104,11 @@ def as_table(rows: SourceRows, schema: pa.Schema) -> pa.Table:
 
 
 def arrow_bytes(table: pa.Table) -> int:
-    """The size of a table as `datasets` counts it when it has read it: lists and what is in them then carry a bit each
-    for nulls that we never have, the list of a vector apart."""
-    vectors, types = (table[name].combine_chunks() for name in ("embedding", "types"))
-    return table.nbytes + sum(-(-bits // 8) for bits in (len(vectors.flatten()), len(types), len(types.flatten())))
+    """The size of a table of one chunk as `datasets` counts it when it has read it: lists and what is in them then
+    carry a bit each for nulls that we never have, the list of a vector apart."""
+    vectors, types = (table[name].chunk(0) for name in ("embedding", "types"))
+    bits = len(vectors) * vectors.type.list_size, len(types), len(types.values)
+    return table.nbytes + sum(-(-number // 8) for number in bits)
 
 
 def open_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
@@ -153,11 +154,11 @@ def _rows_of(table: pa.Table, vectors: np.ndarray) -> SourceRows:
     column = {name: arrow.plain(table[name]) for name in table.column_names}
     types, lists = arrow.tags(column["types"], list(TAGS), types_of, problems)
     return SourceRows(
-        gridimage_id=column["gridimage_id"].to_numpy(),
+        gridimage_id=arrow.numbers_of(column["gridimage_id"]),
         types=types,
         type_lists=lists,
         distance=arrow.by_value(column["distance"], DISTANCE_CODES.__getitem__, problems, 0).astype(np.uint8),
-        weight=column["weight"].to_numpy(),
+        weight=arrow.numbers_of(column["weight"]),
         split=np.full(len(table), NO_SPLIT, np.int8),
         embedding=vectors,
         line=np.zeros(len(table), np.int64),

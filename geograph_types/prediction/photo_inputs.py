@@ -6,10 +6,11 @@ from itertools import islice
 import numpy as np
 import pyarrow as pa
 
-from decision_geograph import SAME_SQUARE, doubt, verdict_of
+from decision_geograph import SAME_SQUARE, contradiction, doubt, verdict_of
 from geograph_types.prediction.formats import whole_text
 from geograph_types.prediction.parts import InputBlock, Options, Part
 from geograph_types.rows.photo_tables import PhotoRecord, iterate_folder, iterate_table
+from grid_geograph import least_metres
 
 
 def blocks(part: Part, size: int, skip: int, options: Options, shard: tuple[int, int]) -> Iterator[InputBlock]:
@@ -40,6 +41,14 @@ def _block(records: list[PhotoRecord]) -> InputBlock:
         photos=[r.file for r in records],
         verdict=verdict,
         doubts=doubts,
-        remarks=[r.note for r in records],
+        remarks=[_remark(record) for record in records],
         errors=[r.error for r in records] if any(r.error for r in records) else None,
     )
+
+
+def _remark(record: PhotoRecord) -> str | None:
+    """What to say of a photo in any case."""
+    apart = None
+    if record.given and record.error is None:
+        apart = contradiction(least_metres(record.bucket), record.subject, record.viewpoint)
+    return "; ".join(filter(None, (record.note, apart))) or None

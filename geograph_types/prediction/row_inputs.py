@@ -7,17 +7,19 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from decision_geograph import NORMALISED, NOT_SAID, SAME_SQUARE, doubt, verdict_of
+from decision_geograph import NORMALISED, NOT_SAID, SAME_SQUARE, contradiction, doubt, verdict_of
 from geograph_types.cli import say
 from geograph_types.prediction.parts import InputBlock, Options, Part
+from geograph_types.rows.arrow import is_given
 from geograph_types.rows.fields import SourceRows
 from geograph_types.rows.jsonl import parse_block, parse_rows
 from geograph_types.rows.parquet import CheckedRows, ParquetReader
-from grid_geograph import bucket_for
+from grid_geograph import bucket_for, least_metres
 from places_geograph import as_point
 from row_geograph import look_normalised
 
 PLACES = ("subject", "viewpoint")
+DISTANCES = ("distance", "distance_bucket")
 CSV_ROWS = 1024
 
 
@@ -35,14 +37,14 @@ def _jsonl_blocks(part: Part, skip: int, options: Options) -> Iterator[InputBloc
 
 def of_lines(data: bytes, first_line: int, name: str, options: Options) -> InputBlock:
     """Whole lines of JSONL → one answer each, blank ones apart. `name` is the source's, for messages."""
-    extra = ("distance", *PLACES) if b'"viewpoint"' in data and b'"subject"' in data else ()
+    extra = (*DISTANCES, *PLACES) if b'"viewpoint"' in data and b'"subject"' in data else ()
     rows = parse_block(data, first_line, name, labelled=False, embedding_dim=options.embedding_dim, extra=extra)
     return _of_source_rows(rows)
 
 
 def _csv_blocks(part: Part, skip: int, options: Options) -> Iterator[InputBlock]:
     lines = islice(part.opened.records(), skip * CSV_ROWS, None)
-    chosen = {"labelled": False, "embedding_dim": options.embedding_dim, "extra": ("distance", *PLACES)}
+    chosen = {"labelled": False, "embedding_dim": options.embedding_dim, "extra": (*DISTANCES, *PLACES)}
     while chunk := list(islice(lines, CSV_ROWS)):
         yield _of_source_rows(parse_rows(chunk, part.name, **chosen))
 
@@ -61,7 +63,7 @@ def _of_source_rows(rows: SourceRows) -> InputBlock:
     found = InputBlock(pa.array(rows.gridimage_id), rows.bucket.astype(np.int64), rows.embedding)
     found.remarks = _remarks(rows.norm)
     if rows.extra:
-        given = [value is not None for value in rows.extra["distance"]]
+        given = [both != (None, None) for both in zip(*(rows.extra[name] for name in DISTANCES), strict=True)]
         _add_places(found, *(rows.extra[name] for name in PLACES), np.array(given, dtype=bool), rows.line)
     if not bad:
         return found
@@ -87,28 +89,30 @@ def _of_source_rows(rows: SourceRows) -> InputBlock:
 
 
 def _parquet_blocks(part: Part, size: int, skip: int, dim: int) -> Iterator[InputBlock]:
-    reader = ParquetReader(part.opened.path, part.name, labelled=False, embedding_dim=dim, extra=PLACES)
-    given = bool({"distance", "distance_bucket"} & set(reader.names))
+    reader = ParquetReader(part.opened.path, part.name, labelled=False, embedding_dim=dim)
+    if set(PLACES) <= set(reader.names):
+        reader.extra = (*PLACES, *DISTANCES)
     for block in reader.blocks(size, skip, strings=False):
-        yield _of_checked(block, given)
+        yield _of_checked(block)
 
 
-def _of_checked(block: CheckedRows, given: bool) -> InputBlock:
+def _of_checked(block: CheckedRows) -> InputBlock:
     n = len(block)
     key = pa.array(block.gridimage_id, mask=block.gridimage_id == 0)
     found = InputBlock(key, block.bucket.astype(np.int64), block.embedding, remarks=_remarks(block.norm))
     if block.problems:
         found.errors = [f"row {block.line[i]}: {block.problems[i]}" if i in block.problems else None for i in range(n)]
-    if len(block.extra) == len(PLACES):
+    if block.extra:
         places = (block.extra[name].to_pylist() for name in PLACES)
-        _add_places(found, *places, np.full(n, given), block.line, unit="row")
+        given = [is_given(block.extra[name]) for name in DISTANCES if name in block.extra]
+        _add_places(found, *places, np.any([np.zeros(n, bool), *given], axis=0), block.line, unit="row")
     return found
 
 
 def _add_places(
     block: InputBlock, subjects: list, viewpoints: list, given: np.ndarray, lines: np.ndarray, *, unit: str = "line"
 ) -> None:
-    """What two points say of each row, and its distance where none is given [n]."""
+    """What two points say of each row: its distance where none is `given` [n], or that they contradict it."""
     n = len(block)
     block.verdict, block.doubts = np.full(n, NOT_SAID, np.int8), [None] * n
     errors: dict[int, str] = {}
@@ -125,6 +129,9 @@ def _add_places(
             block.doubts[i] = doubt(viewpoint)
         if not given[i]:
             block.bucket[i] = bucket_for(None, subject, viewpoint)
+        elif note := contradiction(least_metres(int(block.bucket[i])), subject, viewpoint):
+            block.remarks = block.remarks or [None] * n
+            block.remarks[i] = "; ".join(filter(None, (block.remarks[i], note)))
     if errors:
         known = block.errors or [None] * n
         block.errors = [known[i] or errors.get(i) for i in range(n)]

@@ -35,6 +35,17 @@ def column_of(array: np.ndarray) -> pa.Array:
     return pa.Array.from_buffers(pa.from_numpy_dtype(array.dtype), len(array), [None, pa.py_buffer(array)])
 
 
+def numbers_of(array: pa.Array) -> np.ndarray:
+    """A column of numbers as an array [n], its own memory where none is null (`to_numpy` would import pandas)."""
+    kind = array.type
+    if array.null_count or not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+        return array.to_numpy(zero_copy_only=False)
+    dtype = np.dtype(kind.to_pandas_dtype())
+    if not len(array):
+        return np.zeros(0, dtype)
+    return np.frombuffer(array.buffers()[1], dtype, len(array), array.offset * dtype.itemsize)
+
+
 def strings_of(texts: Sequence[str | None]) -> pa.Array:
     """Texts as an Arrow column, again without pandas."""
     encoded = [b"" if text is None else text.encode() for text in texts]
@@ -61,11 +72,16 @@ def values_of(array: pa.Array) -> list[Any]:
         return found
 
 
+def filled(array: pa.Array, value: Any) -> pa.Array:
+    """The column without nulls; `fill_null` would import pandas where there are none, too."""
+    return array.fill_null(value) if array.null_count else array
+
+
 def by_value(array: pa.Array, rule: Callable[[Any], Any], problems: Problems, default: Any) -> np.ndarray:
     """[n]: `rule` of each value, asked once for each different one."""
     try:
         encoded = array.dictionary_encode(null_encoding="encode")
-        different, index = values_of(encoded.dictionary), encoded.indices.to_numpy(zero_copy_only=False)
+        different, index = values_of(encoded.dictionary), numbers_of(encoded.indices)
     except (pa.ArrowException, AttributeError):  # nested types have no dictionary
         different, index = values_of(array), np.arange(len(array))
     results, reasons = [], {}
@@ -88,6 +104,8 @@ def _text(value: Any) -> Any:
 
 def is_given(array: pa.Array) -> np.ndarray:
     """bool [n]: neither null nor NaN."""
+    if not array.null_count and not pa.types.is_floating(array.type):
+        return np.ones(len(array), bool)
     return array.is_null(nan_is_null=True).to_numpy(zero_copy_only=False) == 0
 
 
@@ -95,12 +113,12 @@ def ids(array: pa.Array, problems: Problems) -> np.ndarray:
     """int64 [n], 0 where there is none."""
     kind = array.type
     if not array.null_count and pa.types.is_integer(kind):
-        found = array.to_numpy(zero_copy_only=False)
+        found = numbers_of(array)
         good = (found > 0) & (found <= MAX_ID)
         if good.all():
             return found.astype(np.int64, copy=False)
     elif not array.null_count and pa.types.is_floating(kind):
-        found = array.to_numpy(zero_copy_only=False).astype(np.float64)
+        found = numbers_of(array).astype(np.float64)
         with np.errstate(invalid="ignore"):
             if ((found > 0) & (found <= EXACT_FLOAT) & (found == np.floor(found))).all():
                 return found.astype(np.int64)
@@ -121,14 +139,14 @@ def vectors(array: pa.Array, dim: int, problems: Problems) -> np.ndarray:
     """float32 [n, dim], the column's own memory where every row is whole; each row's own length counts."""
     n = len(array)
     if is_list(array.type) and _is_number(array.type.value_type):
-        lengths = pc.list_value_length(array).fill_null(-1).to_numpy(zero_copy_only=False)
+        lengths = numbers_of(filled(pc.list_value_length(array), -1))
         whole = lengths == dim
         good = array if whole.all() else array.filter(pa.array(whole))
         values = good.flatten()
         if whole.all() and not values.null_count and pa.types.is_float32(values.type):
-            return values.to_numpy(zero_copy_only=True).reshape(n, dim)
+            return numbers_of(values).reshape(n, dim)
         found = np.zeros((n, dim), np.float32)
-        numbers = _as_float32(values.fill_null(0) if values.null_count else values).reshape(-1, dim)
+        numbers = _as_float32(filled(values, 0)).reshape(-1, dim)
         found[whole] = numbers
         for i in np.flatnonzero(~whole).tolist():
             told = "null" if lengths[i] < 0 else f"{lengths[i]} numbers"
@@ -153,13 +171,13 @@ def _is_number(kind: pa.DataType) -> bool:
 
 def _as_float32(values: pa.Array) -> np.ndarray:
     with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and refused as such
-        return values.to_numpy(zero_copy_only=False).astype(np.float32)
+        return numbers_of(values).astype(np.float32)
 
 
 def buckets(array: pa.Array, rule: Callable[[Any], int], problems: Problems) -> np.ndarray:
     """uint8 [n], 0 to 22; Unknown where null."""
     if pa.types.is_integer(array.type):
-        found = array.fill_null(UNKNOWN_BUCKET).to_numpy(zero_copy_only=False)
+        found = numbers_of(filled(array, UNKNOWN_BUCKET))
         if not len(found) or (found.min() >= 0 and found.max() <= UNKNOWN_BUCKET):
             return found.astype(np.uint8)
     return by_value(array, rule, problems, UNKNOWN_BUCKET).astype(np.uint8)
@@ -168,7 +186,7 @@ def buckets(array: pa.Array, rule: Callable[[Any], int], problems: Problems) -> 
 def weights(array: pa.Array, rule: Callable[[Any], float], problems: Problems) -> np.ndarray:
     """float32 [n]; 1 where null."""
     if pa.types.is_float32(array.type) or pa.types.is_float64(array.type):
-        found = array.fill_null(1.0).to_numpy(zero_copy_only=False)
+        found = numbers_of(filled(array, 1.0))
         if ((found >= 0) & (found < 3.4e38)).all():
             return found.astype(np.float32, copy=False)
     return by_value(array, rule, problems, 1.0).astype(np.float32)
@@ -204,13 +222,13 @@ def tags(
 
 def _numbered_tags(array: pa.Array, names: list[str]) -> tuple[np.ndarray, list[tuple[int, ...]]] | None:
     """Lists of ClassLabel numbers, all good; None where one is not, so that each is looked at."""
-    lengths = pc.list_value_length(array).fill_null(0).to_numpy(zero_copy_only=False)
+    lengths = numbers_of(filled(pc.list_value_length(array), 0))
     values = array.flatten()
     if not len(lengths):
         return np.zeros(0, np.int32), [()]
     if lengths.min() < 1 or lengths.max() > len(TAGS) or values.null_count or array.null_count:
         return None
-    numbers = values.to_numpy(zero_copy_only=False)
+    numbers = numbers_of(values)
     if numbers.min() < 0 or numbers.max() >= len(names):
         return None
     known = np.array([TAGS.index(name) if name in TAGS else -1 for name in names])

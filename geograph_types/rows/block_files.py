@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from geograph_types.files import whole_file
+from geograph_types.rows import arrow
 from geograph_types.rows.fields import Rejected, SourceRows
 
 ARRAYS = {
@@ -62,11 +63,11 @@ def read_blocks(path: str | Path) -> Iterator[SourceRows]:
 
 def _batch_of(block: SourceRows) -> tuple[pa.RecordBatch, dict[str, Any]]:
     n, width = block.embedding.shape
-    vectors = pa.array(np.ascontiguousarray(block.embedding, dtype=np.float32).reshape(-1))
-    columns = {name: pa.array(getattr(block, name), kind) for name, kind in ARRAYS.items()}
+    vectors = arrow.column_of(np.ascontiguousarray(block.embedding, dtype=np.float32).reshape(-1))
+    columns = {name: arrow.column_of(getattr(block, name)).cast(kind) for name, kind in ARRAYS.items()}
     columns["embedding"] = pa.FixedSizeListArray.from_arrays(vectors, width)
-    columns["title"] = pa.array(block.title or [None] * n, pa.string())
-    columns["norm"] = pa.array(np.zeros(n) if block.norm is None else block.norm, pa.float32())
+    columns["title"] = arrow.strings_of(block.title or [None] * n)
+    columns["norm"] = arrow.column_of(np.zeros(n, np.float32) if block.norm is None else block.norm)
     beside = {
         "type_lists": block.type_lists,
         "rejected": [(bad.source, bad.line, bad.reason, bad.gridimage_id) for bad in block.rejected],
@@ -78,13 +79,13 @@ def _batch_of(block: SourceRows) -> tuple[pa.RecordBatch, dict[str, Any]]:
 
 def _block_of(batch: pa.RecordBatch, beside: dict[str, Any]) -> SourceRows:
     def array(name: str) -> np.ndarray:
-        return batch[name].to_numpy(zero_copy_only=False)
+        return arrow.numbers_of(batch[name])
 
     vectors = batch["embedding"]
     return SourceRows(
         **{name: array(name) for name in ARRAYS},
         type_lists=[tuple(types) for types in beside["type_lists"]],
-        embedding=vectors.flatten().to_numpy(zero_copy_only=False).reshape(len(batch), vectors.type.list_size),
+        embedding=arrow.numbers_of(vectors.flatten()).reshape(len(batch), vectors.type.list_size),
         title=batch["title"].to_pylist() if beside["titled"] else None,
         rejected=[Rejected(*bad) for bad in beside["rejected"]],
         norm=array("norm") if beside["measured"] else None,

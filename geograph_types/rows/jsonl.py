@@ -1,6 +1,7 @@
 """JSONL lines, or rows as dicts, → checked rows. The hot path makes no Python object a number."""
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -10,9 +11,14 @@ import pybase64
 
 from geograph_types.rows.fields import Rejected, SourceRows, id_of_row, labels_of_row, without_bad_vectors
 from names_geograph import EMBEDDING_DIM
-from row_geograph import DISTANCE_CODES, code_of_row, shown, vector_of_row
+from row_geograph import DISTANCE_CODES, MAX_ID, code_of_row, shown, vector_of_row
 
 BYTE_ORDER_MARK = "\ufeff"
+QUOTE = ord('"')
+_VECTOR_BEGINS = re.compile(rb'"embeddings"\s*:\s*"')
+# Stands in a line for the vector that was taken out of it.
+TAKEN_TEXT = "(taken)"
+TAKEN = TAKEN_TEXT.encode()
 
 
 def most_rows(size: int, embedding_dim: int = EMBEDDING_DIM) -> int:
@@ -40,19 +46,52 @@ def parse_block(
     """
     count = most_rows(len(data), embedding_dim)
     block = Columns(source, labelled, np.empty((count, embedding_dim), "<f4") if out is None else out, extra)
-    loads, b64decode, size = orjson.loads, pybase64.b64decode, 4 * embedding_dim
-    for number, line in enumerate(data.split(b"\n"), first_line):
-        try:
-            row = loads(line)
-            vector = b64decode(row["embeddings"], validate=True)
-            if len(vector) != size or "embedding" in row:
-                raise ValueError
-        except (ValueError, KeyError, TypeError):  # another form, broken, or blank
-            if line and not line.isspace():
-                block.add_line(line, number)
-            continue
-        block.add(row, number, vector)
+    add_lines(block, data, 0, len(data), first_line)
     return block.rows()
+
+
+def add_lines(block: "Columns", data: Any, at: int, end: int, number: int = 1) -> int:
+    """Adds the rows of whole lines; returns how many lines there are.
+
+    A row's vector is decoded where it stands, and the rest of its line, which is short, is read as JSON. Lines of
+    another form are read as a whole.
+
+    Args:
+        data: bytes, a bytearray or an mmap, which has them from `at` to `end`. number: that of the first line.
+    """
+    loads, b64decode, find, first = orjson.loads, pybase64.b64decode, data.find, number
+    size = 4 * block.dim
+    length = -(-size // 3) * 4  # as base64
+    with memoryview(data) as view:
+        key = _VECTOR_BEGINS.search(view[at:end])
+        key = key[0] if key else b'"embeddings":"'  # as it is spelled here: with blanks or without
+        while at < end:
+            stop = find(b"\n", at, end)
+            stop = end if stop < 0 else stop
+            found = find(key, at, stop)
+            begin = found + len(key)
+            close = begin + length
+            try:
+                if found < 0:
+                    raise ValueError
+                if close < stop and view[close] == QUOTE:
+                    vector = b64decode(view[begin:close], validate=True)
+                else:  # PHP writes a slash as \/
+                    close = max(find(b'"', begin, stop), begin)
+                    vector = b64decode(bytes(view[begin:close]).replace(b"\\/", b"/"), validate=True)
+                if len(vector) != size:
+                    raise ValueError
+                row = loads(b"".join((view[at:begin], TAKEN, view[close:stop])))
+                if row["embeddings"] != TAKEN_TEXT or "embedding" in row:
+                    raise ValueError
+            except (ValueError, KeyError, TypeError):  # another form, broken, or blank
+                line = bytes(view[at:stop])
+                if line and not line.isspace():
+                    block.add_line(line, number)
+            else:
+                block.add(row, number, vector)
+            at, number = stop + 1, number + 1
+    return number - first
 
 
 def parse_rows(
@@ -81,6 +120,7 @@ class Columns:
         self._rows: list[tuple] = []  # id, list of types, distance, weight, split, line, title
         self._extra = {name: [] for name in extra}
         self._lists: dict[tuple[int, ...], int] = {}
+        self._labels: dict[tuple, tuple[int, float, int, None]] = {}
         self._rejected: list[Rejected] = []
 
     def add_line(self, line: bytes, number: int) -> None:
@@ -101,7 +141,9 @@ class Columns:
                 raise row
             if type(row) is not dict:
                 raise ValueError(f"expected an object, got {type(row).__name__}")
-            identity = id_of_row(row)
+            number_given = row.get("gridimage_id")
+            plain = type(number_given) is int and 0 < number_given <= MAX_ID
+            identity = number_given if plain else id_of_row(row)
             if vector is None:
                 if place >= len(self.embedding):
                     raise ValueError("more rows than lines can hold")
@@ -112,14 +154,29 @@ class Columns:
             code = DISTANCE_CODES.get(distance) if type(distance) is str and "distance_bucket" not in row else None
             if code is None:
                 code = code_of_row(row, floored=not self.labelled)
-            tags, weight, split, title = labels_of_row(row, self.labelled)
+            types, weight, split, title = self._labels_of(row)
         except ValueError as error:
             self._rejected.append(Rejected(self.source, number, str(error), identity))
             return
-        types = self._lists.setdefault(tags, len(self._lists))
         self._rows.append((identity, types, code, weight, split, number, title))
-        for name, values in self._extra.items():
-            values.append(row.get(name))
+        if self._extra:
+            for name, values in self._extra.items():
+                values.append(row.get(name))
+
+    def _labels_of(self, row: dict[str, Any]) -> tuple[int, float, int, str | None]:
+        """Place in the lists of tags, weight, split, title. Most rows have the labels of another one."""
+        types, weight, split = row.get("types"), row.get("weight", 1.0), row.get("split")
+        usual = type(types) is str and type(weight) is float and weight > 0 and (split is None or type(split) is str)
+        if not usual or "title" in row or "distance_bucket" in row:
+            return self._new_labels_of(row)
+        labels = self._labels.get((types, weight, split))
+        if labels is None:
+            labels = self._labels[types, weight, split] = self._new_labels_of(row)
+        return labels
+
+    def _new_labels_of(self, row: dict[str, Any]) -> tuple[int, float, int, str | None]:
+        tags, weight, split, title = labels_of_row(row, self.labelled)
+        return self._lists.setdefault(tags, len(self._lists)), weight, split, title
 
     def rows(self) -> SourceRows:
         columns = zip(*self._rows, strict=True) if self._rows else [()] * 7

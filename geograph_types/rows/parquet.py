@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +21,8 @@ import pyarrow.parquet as pq
 
 from geograph_types.rows import arrow
 from geograph_types.rows.fields import Rejected, Rows, SourceRows, is_published, keep, parse_weight, types_of
-from geograph_types.rows.published import METADATA_KEY
+from geograph_types.rows.plain_vectors import vectors_of_group
+from geograph_types.rows.published import METADATA_KEY, class_labels
 from geograph_types.rows.splits import NO_SPLIT, SPLITS, parse_split, split_named, split_of_ids
 from names_geograph import EMBEDDING_DIM, TAGS, UNKNOWN_BUCKET, UNKNOWN_DISTANCE
 from row_geograph import (
@@ -133,11 +134,11 @@ class ParquetReader:
         Raises:
             ValueError: the file is damaged.
         """
-        with self._open() as file:
+        with self._open() as file, self.path.open("rb", buffering=0) as raw:
             for group in _groups(file.metadata):
                 blocks = -(-group[-1] // size)
                 if skip < blocks:
-                    yield from self._read(file, group, size, strings, skip)
+                    yield from self._read(file, group, size, strings, skip, raw=raw)
                 skip = max(0, skip - blocks)
 
     def pieces(self, size: int = ROWS_A_BLOCK, strings: bool = True) -> Iterator[Callable[[], list[CheckedRows]]]:
@@ -157,25 +158,38 @@ class ParquetReader:
         return list(self._read(pq.ParquetFile(shared, metadata=metadata, pre_buffer=False), *what))
 
     def _read(
-        self, file: pq.ParquetFile, group: RowGroup, size: int, strings: bool, skip: int = 0
+        self,
+        file: pq.ParquetFile,
+        group: RowGroup,
+        size: int,
+        strings: bool,
+        skip: int = 0,
+        *,
+        raw: BinaryIO | None = None,
     ) -> Iterator[CheckedRows]:
-        """A row group without its first `skip` blocks."""
-        place, first, _ = group
+        """A row group without its first `skip` blocks; `raw`: the same file, for vectors that lie as they are."""
+        place, first, plain = *group[:2], None
         try:
-            for batch in file.iter_batches(size, row_groups=[place], columns=self._wanted(strings)):
+            if raw and len(self.vectors) == 1:
+                plain = vectors_of_group(
+                    raw, file.metadata, place, self.schema.field(self.vectors[0]), self.embedding_dim
+                )
+            names = [name for name in self._wanted(strings) if plain is None or name not in self.vectors]
+            for batch in file.iter_batches(size, row_groups=[place], columns=names):
+                start = first - group[1]
                 if skip:
                     skip -= 1
                 else:
-                    yield self._checked(batch, first)
+                    yield self._checked(batch, first, None if plain is None else plain[start : start + len(batch)])
                 first += len(batch)
         except (pa.ArrowException, OSError) as error:
             raise ValueError(f"{self.name}: damaged ({first_line(error)}); fetch or write it again") from None
 
-    def _checked(self, batch: pa.RecordBatch, first: int) -> CheckedRows:
+    def _checked(self, batch: pa.RecordBatch, first: int, vectors: np.ndarray | None = None) -> CheckedRows:
         n, column = len(batch), {name: arrow.plain(batch.column(name)) for name in batch.schema.names}
         problems: dict[int, str] = {}
         ids = arrow.ids(column["gridimage_id"], problems)
-        embedding = self._vectors(column, problems, n)
+        embedding = self._vectors(column, problems, n) if vectors is None else vectors
         norm = norms_of(embedding)
         for i, reason in vector_problems(embedding, norm).items():
             problems.setdefault(i, reason)
@@ -270,23 +284,6 @@ def own_metadata(schema: pa.Schema) -> dict | None:
     except (KeyError, ValueError):
         return None
     return found if isinstance(found, dict) else None
-
-
-def class_labels(schema: pa.Schema, columns: Iterable[str]) -> dict[str, list[str]]:
-    """Column → the names that its numbers stand for, as `datasets` writes them into the schema's metadata."""
-    try:
-        told = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-        features = {column: told.get(column) for column in columns}
-    except (KeyError, ValueError, TypeError, AttributeError):
-        return {}
-    found = {}
-    for column, feature in features.items():
-        while isinstance(feature, dict | list) and feature and "names" not in feature:
-            feature = feature[0] if isinstance(feature, list) else feature.get("feature")
-        names = feature.get("names") if isinstance(feature, dict) else None
-        if isinstance(names, list) and names and all(isinstance(name, str) for name in names):
-            found[column] = names
-    return found
 
 
 def is_synthetic(paths: Iterable[str | Path]) -> bool:

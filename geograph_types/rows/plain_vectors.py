@@ -8,10 +8,12 @@ numbers.
 from typing import BinaryIO
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 PLAIN = {"PLAIN", "RLE"}  # how numbers and levels are encoded; a dictionary would be named, too
 LONGEST_HEADER = 256  # bytes
+MOST_AT_ONCE = 64 << 20  # bytes of a row group's vectors; our own groups have 8 MB
 # A header is a struct of Thrift's compact protocol. It begins with the kind of page (0: of data) and its size, each
 # after a byte that says "the next field, an int32".
 FIELD, DATA_PAGE = 0x15, 0
@@ -43,6 +45,18 @@ def read_vectors(file: BinaryIO, group: pq.RowGroupMetaData, column: int, out: n
             return False
         filled, place = filled + size - levels, place + header + size
     return place == told.data_page_offset + told.total_compressed_size  # fewer numbers where some are null
+
+
+def vectors_of_group(
+    file: BinaryIO, metadata: pq.FileMetaData, place: int, field: pa.Field, dim: int
+) -> np.ndarray | None:
+    """A row group's vectors, float32 [rows, dim]; None where they do not lie so, or are too many to hold."""
+    kind, group = field.type, metadata.row_group(place)
+    plain = pa.types.is_fixed_size_list(kind) and pa.types.is_float32(kind.value_type) and kind.list_size == dim
+    if not plain or 4 * dim * group.num_rows > MOST_AT_ONCE:
+        return None
+    vectors = np.empty((group.num_rows, dim), np.float32)
+    return vectors if read_vectors(file, group, vector_column(metadata, field.name), vectors) else None
 
 
 def vector_column(metadata: pq.FileMetaData, name: str) -> int:

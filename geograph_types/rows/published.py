@@ -2,6 +2,7 @@
 who writes it, the one who checks it and the one who reads it."""
 
 import json
+from collections.abc import Iterable
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -64,3 +65,20 @@ def schema(with_title: bool, synthetic: bool, embedding_dim: int = EMBEDDING_DIM
         METADATA_KEY: json.dumps({"synthetic": synthetic, "version": LAYOUT_VERSION}),
     }
     return pa.schema(columns, metadata=metadata)
+
+
+def class_labels(schema: "pa.Schema", columns: Iterable[str]) -> dict[str, list[str]]:
+    """Column → the names that its numbers stand for, as `datasets` writes them into the schema's metadata."""
+    try:
+        told = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        features = {column: told.get(column) for column in columns}
+    except (KeyError, ValueError, TypeError, AttributeError):
+        return {}
+    found = {}
+    for column, feature in features.items():
+        while isinstance(feature, dict | list) and feature and "names" not in feature:
+            feature = feature[0] if isinstance(feature, list) else feature.get("feature")
+        names = feature.get("names") if isinstance(feature, dict) else None
+        if isinstance(names, list) and names and all(isinstance(name, str) for name in names):
+            found[column] = names
+    return found

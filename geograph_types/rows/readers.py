@@ -64,6 +64,7 @@ class Source:
     kind: str
     path: Path | None = None  # None: standard input, or made-up rows
     shape: str = json_text.LINES  # of JSON
+    plain: bool = False  # whether its bytes are lines of JSON as they lie on the disk
     delimiter: str | None = None  # of a table, also of photos
     version: str | None = None  # what the server says of an address's content
     fetched: bool = (
@@ -115,14 +116,19 @@ class Source:
             raise CommandError(f"{self.name}: {error}") from None
 
     def rows(
-        self, parse: Callable[[Iterable[Block]], Iterator[SourceRows]], embedding_dim: int = EMBEDDING_DIM
+        self,
+        parse: Callable[[Iterable[Block]], Iterator[SourceRows]],
+        embedding_dim: int = EMBEDDING_DIM,
+        parse_file: Callable[[str, Path], Iterator[SourceRows]] | None = None,
     ) -> Iterator[SourceRows]:
         """Rows to publish, in order: good ones as arrays, bad ones as `rejected`.
 
         Args:
-            parse: a `ParserPool`'s, which does lines of JSON on all cores.
+            parse: a `ParserPool`'s, which does lines of JSON on all cores. parse_file: the same of a plain file.
         """
-        if self.kind == JSON:
+        if self.plain and parse_file:
+            yield from parse_file(self.name, self.path)
+        elif self.kind == JSON:
             yield from parse(self.line_blocks())
         elif self.kind == PARQUET:
             yield from parquet_blocks(self.path, self.name, embedding_dim)
@@ -272,6 +278,14 @@ def in_order(rows: SourceRows) -> CheckedRows:
     )
 
 
+def blank(source: str) -> str:
+    return f"{source}: {MOST_BLANK >> 20} MiB of blank lines and no row"
+
+
+def too_long(source: str, line: int) -> str:
+    return f"{source}, from line {line} on: a line longer than {LONGEST_LINE >> 20} MiB; is this JSONL?"
+
+
 def _blocks(source: str, chunks: Iterator[bytes], tell: Callable[[], int]) -> Iterator[Block]:
     line, parts, size, empty, seen = 1, [], 0, True, 0
     for chunk in chunks:
@@ -280,13 +294,12 @@ def _blocks(source: str, chunks: Iterator[bytes], tell: Callable[[], int]) -> It
         empty = empty and not chunk.strip()
         seen += len(chunk)
         if empty and seen > MOST_BLANK:
-            raise CommandError(f"{source}: {MOST_BLANK >> 20} MiB of blank lines and no row")
+            raise CommandError(blank(source))
         parts.append(chunk)
         size += len(chunk)
         if size < BLOCK_SIZE or b"\n" not in chunk:
             if size > LONGEST_LINE:
-                limit = f"{LONGEST_LINE >> 20} MiB"
-                raise CommandError(f"{source}, from line {line} on: a line longer than {limit}; is this JSONL?")
+                raise CommandError(too_long(source, line))
             continue
         end = chunk.rfind(b"\n") + 1
         parts[-1], rest = chunk[:end], chunk[end:]

@@ -21,7 +21,8 @@ from geograph_types.rows.parquet import schema_of
 from geograph_types.rows.published import CONFIGS
 from geograph_types.rows.readers import BLOCK_SIZE, JSON, PARQUET, PHOTOS, SYNTHETIC, TABLE, Block, Source
 from geograph_types.rows.splits import SPLITS
-from geograph_types.rows.streams import open_file, unpacked
+from geograph_types.rows.streams import is_utf8, open_file, unpacked
+from geograph_types.rows.stretches import can_be_mapped
 from row_geograph import EMBEDDING_NAMES, shown
 
 __all__ = [
@@ -99,6 +100,8 @@ def _of_file(name: str, path: Path) -> Source:
             else:
                 found = _of_text(name, head)
                 found.path = path
+                lines = found.kind == JSON and found.shape == json_text.LINES and is_utf8(head)
+                found.plain = lines and file is raw and can_be_mapped(path)
     found.origin = str(path)
     return found
 

@@ -202,6 +202,11 @@ def _is_clutter(filename: str) -> bool:
     return "__MACOSX" in parts or parts[-1].startswith(".")
 
 
+def is_utf8(head: bytes) -> bool:
+    """Whether no byte order mark says that a text is UTF-16 or UTF-32."""
+    return head[:4] not in _UTF32 and head[:2] not in _UTF16
+
+
 def text_chunks(name: str, file: io.BufferedReader) -> Iterator[bytes]:
     """UTF-8 in chunks; UTF-16 and UTF-32 are recoded where a byte order mark says so.
 

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from decision_geograph import contradiction, metres_said
 from geograph_types.rows.places import viewpoint_or_note
-from grid_geograph import GridPoint, bucket_for, bucket_of, distance_between, format_grid_ref
-from names_geograph import UNKNOWN_BUCKET, UNKNOWN_DISTANCE
+from grid_geograph import GridPoint, bucket_for, bucket_of, distance_between, format_grid_ref, least_metres
+from names_geograph import UNKNOWN_DISTANCE
 from places_geograph import as_point
-from row_geograph import check_vector, vector_of_row
+from row_geograph import bucket_of_code, check_vector, code_of_row, vector_of_row
 
 NOT_KNOWN = ("unknown", "not known", "none", "?", "-")
 MAX_PLACE_CHARACTERS = 100
@@ -96,6 +97,9 @@ def question_of_row(text: Any, dim: int, distance: Any = "", subject: Any = "", 
     embedding = vector_in(row, dim)
     typed = read_distance(distance)
     given = row.get("distance", UNKNOWN_DISTANCE)
+    if "distance_bucket" in row:
+        bucket = _bucket_in(row)  # one that contradicts the distance is refused
+        given = metres_of(bucket) if row.get("distance") is None else given
     unknown = isinstance(given, str) and given.strip().lower() == "unknown"
     if unknown:
         given = UNKNOWN_DISTANCE if typed is None and "distance" in row else typed
@@ -156,18 +160,11 @@ def read_place(field_name: str, text: Any) -> GridPoint | None:
 
 def contradictions(question: Question) -> list[str]:
     """What cannot all be true, as sentences."""
+    distance = question.distance if isinstance(question.distance, float) else None
+    if note := contradiction(distance, question.subject, question.viewpoint):
+        return [note]
     apart = distance_between(question.subject, question.viewpoint)
-    if apart is None:
-        return []
-    if isinstance(question.distance, float):
-        coarse = 2 * (question.subject.precision + question.viewpoint.precision)
-        differ = abs(bucket_of(question.distance) - bucket_of(apart)) > 1
-        if differ and abs(question.distance - apart) > coarse:
-            return [
-                f"the distance says {metres_said(question.distance)}, but the two points are {metres_said(apart)} "
-                "apart: one of them is wrong"
-            ]
-    if apart > FAR_APART:
+    if apart is not None and apart > FAR_APART:
         return [f"the two points are {metres_said(apart)} apart: is one of them wrong?"]
     return []
 
@@ -176,6 +173,13 @@ def vector_in(row: dict[str, Any], dim: int) -> np.ndarray:
     """The embedding of a row, float32 [dim]."""
     try:
         return check_vector(vector_of_row(row, dim))
+    except ValueError as error:
+        raise Mistake("row", f"This row: {str(error).rstrip('.')}.") from None
+
+
+def _bucket_in(row: dict[str, Any]) -> int:
+    try:
+        return bucket_of_code(code_of_row(row, floored=True))
     except ValueError as error:
         raise Mistake("row", f"This row: {str(error).rstrip('.')}.") from None
 
@@ -210,10 +214,6 @@ def read_upload(path: str | Path, name: str, limit: int) -> bytes:
     return data
 
 
-def metres_said(metres: float) -> str:
-    return f"{metres:,.0f} m" if metres < 10_000 else f"{metres / 1000:,.0f} km"
-
-
 def shortened(text: Any, most: int = 40) -> str:
     text = " ".join(str(text).split())
     return text if len(text) <= most else text[: most - 1] + "…"
@@ -221,7 +221,8 @@ def shortened(text: Any, most: int = 40) -> str:
 
 def metres_of(bucket: int) -> float | str:
     """A distance that falls into the bucket."""
-    return UNKNOWN_DISTANCE if bucket == UNKNOWN_BUCKET else 0.0 if bucket == 0 else float(2 ** (bucket - 1))
+    metres = least_metres(bucket)
+    return UNKNOWN_DISTANCE if metres is None else metres
 
 
 def _apart(one: GridPoint | None, other: GridPoint) -> float | None:

@@ -113,8 +113,8 @@ class _Tower:
 
 
 def with_notes(answer: dict[str, Any], question: Question) -> dict[str, Any]:
-    notes = [*([answer["note"]] if answer["note"] else []), *question.notes]
-    return answer | {"note": "; ".join(notes) or None}
+    notes = [*(answer["note"] or "").split("; "), *question.notes]
+    return answer | {"note": "; ".join(dict.fromkeys(note for note in notes if note)) or None}
 
 
 def for_visitors(reason: str) -> str:

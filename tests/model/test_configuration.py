@@ -8,6 +8,7 @@ from transformers import AutoConfig
 
 from configuration_geograph import GeographConfig
 from names_geograph import CLASSES, VISION_MODEL_REVISION
+from tests.conftest import ROOT
 
 
 @pytest.mark.parametrize(
@@ -112,3 +113,12 @@ def test_config_json_of_the_clone_holds_the_defaults(root):
         "AutoModel": "modeling_geograph.GeographModel",
     }
     assert kept["custom_pipelines"]["geograph-types"]["impl"] == "pipeline_geograph.GeographPipeline"
+
+
+@pytest.mark.parametrize("given", [{"num_labels": 3}, {"id2label": {0: "a"}}, {"label2id": {"a": 0}}, {"id2label": 5}])
+def test_labels_that_contradict_the_classes_are_refused(given):
+    with pytest.raises(ValueError, match="contradicts"):
+        GeographConfig(**given)
+    with pytest.raises(ValueError, match="contradicts"):
+        GeographConfig.from_pretrained(ROOT, **given)
+    assert GeographConfig.from_pretrained(ROOT, classes=["a", "b"]).id2label == {0: "a", 1: "b"}

@@ -54,6 +54,9 @@ def test_what_a_clip_tower_returns_is_embeddings(classify, vectors):
     assert classify(vectors[:0]) == []
     with pytest.raises(ValueError, match=r"float \[3, 768\]: neither embeddings \[N, 512\] nor a grey photo"):
         classify(np.ones((3, 768)) * -1)
+    for nothing in (np.zeros((0, 0)), torch.zeros(0, 0)):
+        with pytest.raises(ValueError, match=r"float \[0, 0\]: neither"):
+            classify(nothing)
 
 
 def test_batches_rows_and_frames_of_a_dataset(classify, vectors):
@@ -113,6 +116,19 @@ def test_a_row_goes_before_the_call_where_it_says_something(classify, vectors):
     assert scores(classify(own, distance="")) == pytest.approx(scores(classify(own)))  # left blank
     zero = scores(classify(own, distance=0))
     assert scores(classify({**own, "distance": ""})) == pytest.approx(zero)  # a row's own, as the source writes it
+
+
+def test_a_distance_that_contradicts_the_points_is_answered_with_a_word(classify, vectors):
+    """A coordinate may be wrong, or the distance: which of them is not known here."""
+    own = {"embedding": vectors[0], "subject": SUBJECT, "viewpoint": OTHER}  # 1,000 m
+    says = "the distance says 16 m, but the two points are 1,000 m apart: one of them is wrong"
+    for given in ({"distance": 16}, {"distance": "16"}, {"distance_bucket": 5}):
+        found = classify({**own, **given})
+        assert found["note"] == says
+        assert scores(found) == pytest.approx(scores(classify({"embedding": vectors[0], **given})))
+    assert classify(own, distance=16)["note"] == says
+    for fits in ({}, {"distance": 1000}, {"distance": 512}, {"distance": "Unknown"}):
+        assert classify({**own, **fits})["note"] is None
 
 
 def test_two_values_that_contradict_are_refused(classify, vectors):

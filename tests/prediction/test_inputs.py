@@ -6,6 +6,7 @@ import os
 import sys
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -17,6 +18,7 @@ from geograph_types.hub.model_folder import save_model_repository
 from geograph_types.rows.synthetic import lines_of
 from modeling_geograph import GeographModel
 from tests.support.photo_factory import make_photos
+from tests.support.source_rows import block_of, source_row
 from tests.support.tiny_tower import make_tiny_tower
 
 
@@ -158,6 +160,24 @@ def test_normalised_vectors_are_named(answer, lines, tmp_path):
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     answer(tmp_path / "rows.jsonl")
     assert [row["note"] for row in rows_of(tmp_path / "a.jsonl")] == [None, "its embedding looks normalised", None]
+
+
+def test_rows_whose_points_say_another_distance(answer, tmp_path):
+    """The same from JSONL and Parquet; where no distance is given, the points give it."""
+    places = {"subject": "TQ 3003 8048", "viewpoint": "TQ 3103 8048"}  # 1,000 m
+    given = [{"distance": "16"}, {"distance_bucket": 5}, {}, {"distance": "512"}]
+    rows = [source_row(i + 1) | {"distance": None} | places | more for i, more in enumerate(given)]
+    (tmp_path / "rows.jsonl").write_bytes(block_of(*rows))
+    names = dict.fromkeys([*rows[0], "distance_bucket"])
+    table = {name: [row.get(name) for row in rows] for name in names}
+    pq.write_table(pa.table(table), tmp_path / "rows.parquet")
+    found = []
+    for name in ("rows.jsonl", "rows.parquet"):
+        answer(tmp_path / name)
+        found.append(rows_of(tmp_path / "a.jsonl"))
+    assert found[0] == found[1]
+    says = "the distance says 16 m, but the two points are 1,000 m apart: one of them is wrong"
+    assert [row["note"] for row in found[0]] == [says, says, None, None]
 
 
 def test_a_csv_is_harmless_and_opens_in_excel(answer, tmp_path):

@@ -60,7 +60,7 @@ def test_answers_as_the_pipeline_does(client, folder, classify):
     found = client.predict(handle_file(london), **places, api_name="/classify")
     same(found, classify(london, **places), 0.02)
     assert found["cross_grid"] == "geometry"
-    for row in (a_row(gridimage_id=7706259), a_row(embedding=[0.5] * 512)):
+    for row in (a_row(gridimage_id=7706259), {"embedding": [0.5] * 512, "distance": "16"}):
         for sent in (row, json.dumps(row)):
             same(client.predict(sent, api_name="/classify_embedding"), classify(row), 1e-6)
     assert set(found["scores"]) == set(CLASSES)

@@ -20,6 +20,7 @@ from geograph_types.space.asking import (
     read_upload,
 )
 from geograph_types.space.many import csv_of
+from geograph_types.space.model import with_notes
 from geograph_types.space.view import distance_name, percent, types_panel, why_cross_grid
 from grid_geograph import bucket_of, parse_grid_ref
 from names_geograph import CLASSES, NUM_DISTANCE_BUCKETS
@@ -76,6 +77,8 @@ def test_contradictions_are_notes():
     (note,) = question_of_photo(photo(), distance="5000", **places).notes
     assert "5,000 m" in note and "28 m" in note
     assert not question_of_photo(photo(), distance="30", **places).notes
+    answered = with_notes({"note": f"looks odd; {note}"}, question_of_photo(photo(), distance="5000", **places))
+    assert answered["note"] == f"looks odd; {note}", "the pipeline says the same, and once is enough"
     (note,) = question_of_photo(photo(), subject="TQ 3003 8048", viewpoint="NY 2150 0720").notes
     assert "apart" in note
 
@@ -93,6 +96,9 @@ def test_rows_of_the_source_and_of_the_dataset():
     assert both.bucket == 5 and "row's own distance" in both.notes[0]
     points = {"subject": "TQ 3003 8048", "viewpoint": "TQ 3005 8050"}
     assert question_of_row({"embeddings": BASE64, **points}, 512).bucket == bucket_of(28)
+    assert question_of_row({"distance_bucket": 9, "embeddings": BASE64}, 512).bucket == 9
+    with pytest.raises(Mistake, match="distance_bucket says 9; keep one"):
+        question_of_row({"distance": "16", "distance_bucket": 9, "embeddings": BASE64}, 512)
 
 
 @pytest.mark.parametrize("text", ["", "[1]", "{", "7", '{"embeddings": 5}', '{"embedding": [1, 2]}', "[" * 5000])
