@@ -61,6 +61,7 @@ class PostedList:
     body: bytes
     status: int | None = None
     answer: str | None = None
+    counted: dict[str, int] | None = None  # how often each label stands in it, where that is known already
 
 
 @dataclass(frozen=True)

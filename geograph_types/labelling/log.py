@@ -72,8 +72,10 @@ def line_of(posted: PostedList, submitted: bool) -> dict[str, Any]:
     if posted.kind == EMBEDDINGS:
         found = {"image_ids": [entry["image_id"] for entry in orjson.loads(posted.body)]}
     else:
-        labels = Counter(LABEL.findall(posted.body))
-        counted = {name.decode(): number for name, number in labels.most_common()}
+        counted = posted.counted
+        if counted is None:
+            labels = Counter(LABEL.findall(posted.body))
+            counted = {name.decode(): number for name, number in labels.most_common()}
         found = {"labels": counted, "list": orjson.Fragment(posted.body)}
     state = "kept" if posted.state == READY else posted.state
     return {

@@ -39,10 +39,12 @@ class Job:
     image_ids: Sequence[int] = ()  # of a new list
     number: int | None = None
     end: Change | None = None
+    counted: dict[str, int] | None = None  # its labels, for the log
 
     def posted(self) -> PostedList:
         end = self.end
-        return PostedList(self.number, self.kind, end.state, self.photos, self.body, end.status, end.answer)
+        said = (end.status, end.answer, self.counted)
+        return PostedList(self.number, self.kind, end.state, self.photos, self.body, *said)
 
 
 class Posting:
@@ -89,14 +91,15 @@ class Posting:
         """Seconds until doubtful photos that are handed out again may be answered anew."""
         return 0.0 if self.journal is None else self.journal.settling()
 
-    def put(self, kind: str, body: bytes, image_ids: list[int]) -> None:
-        """A list to post; waits where too many wait already."""
+    def put(self, kind: str, body: bytes, image_ids: list[int], counted: dict[str, int] | None = None) -> None:
+        """A list to post; waits where too many wait already. `counted`: its labels, for the log."""
         if self.journal is None:
             self._dry_lists += 1
             self._dry_run.update(image_ids)
-            self.log.write(PostedList(self._dry_lists, kind, READY, len(image_ids), body), submitted=False)
+            posted = PostedList(self._dry_lists, kind, READY, len(image_ids), body, counted=counted)
+            self.log.write(posted, submitted=False)
             return
-        self._join_line(Job(kind, body, len(image_ids), image_ids))
+        self._join_line(Job(kind, body, len(image_ids), image_ids, counted=counted))
 
     def put_kept(self, again: bool = False) -> None:
         """Posts what an earlier run kept; `again`: what is doubtful, too, which may then be there twice."""

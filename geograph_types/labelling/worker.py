@@ -1,9 +1,12 @@
 """The work for a service: the next batch is fetched and the last list posted while one is answered."""
 
 import threading
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
+from operator import itemgetter
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -50,6 +53,9 @@ class Worker:
     rules: Rules
     totals: Totals = field(default_factory=Totals)
 
+    def __post_init__(self) -> None:
+        self._fetcher = Fetcher()
+
     def run(self) -> Totals:
         """Raises CommandError where the service or the tower of photos cannot be had at all."""
         try:
@@ -57,6 +63,8 @@ class Worker:
         except Exception:
             self.posting.wait()  # what is on its way arrives first
             raise
+        finally:
+            self._fetcher.end()
         self.posting.wait()
         return self.totals
 
@@ -104,7 +112,7 @@ class Worker:
             batch.rows.clear()  # here, while they are in this core's own memory: elsewhere that takes far longer
             return batch, handed
 
-        return in_background(fetch)
+        return self._fetcher.run(fetch)
 
     def _wait_for(self, coming: Future) -> tuple[Batch | None, Handed | None]:
         """The batch; none where `stop` comes first, as an answer may be long in coming."""
@@ -154,7 +162,8 @@ class Worker:
         scores = scores_of(self.model, handed, self.rules.score)
         handed.failed |= ~np.isfinite(scores).all(axis=1)
         labels = labels_of(handed, scores, config.classes, self.rules.threshold)
-        self.posting.put(LABELS, to_body(labels), handed.image_id)
+        counted = dict(Counter(map(itemgetter("label"), labels)).most_common())
+        self.posting.put(LABELS, to_body(labels), handed.image_id, counted)
         if self.rules.submit_embeddings and made.any():
             vectors = embeddings_of(handed, made)
             self.posting.put(EMBEDDINGS, to_body(vectors), [entry["image_id"] for entry in vectors])
@@ -171,15 +180,27 @@ def warn_of_normalised(embedding: np.ndarray) -> None:
         say(f"the vectors look normalised ({told}): the answers will be poor")
 
 
-def in_background(function: Callable[[], Any]) -> Future:
-    """Runs it in a thread that does not hold the program back at its end."""
-    result: Future = Future()
+class Fetcher:
+    """A thread for one thing after another; it does not hold the program back at its end."""
 
-    def run() -> None:
-        try:
-            result.set_result(function())
-        except BaseException as error:
-            result.set_exception(error)
+    def __init__(self) -> None:
+        self._waiting: SimpleQueue[tuple[Callable[[], Any], Future] | None] = SimpleQueue()
+        threading.Thread(target=self._work, daemon=True).start()
 
-    threading.Thread(target=run, daemon=True).start()
-    return result
+    def run(self, function: Callable[[], Any]) -> Future:
+        result: Future = Future()
+        self._waiting.put((function, result))
+        return result
+
+    def end(self) -> None:
+        """After what it was given."""
+        self._waiting.put(None)
+
+    def _work(self) -> None:
+        while (job := self._waiting.get()) is not None:
+            function, result = job
+            try:
+                result.set_result(function())
+            except BaseException as error:
+                result.set_exception(error)
+            del job, function, result  # what was fetched is not kept until the next comes

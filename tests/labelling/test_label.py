@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 import time
+from collections import Counter
 
 import numpy as np
 import pybase64
@@ -103,6 +104,7 @@ def test_posts_what_the_official_script_would(model, run_label, tmp_path):
     assert [line["photos"] for line in lines] == [25, 25, 10]
     assert all(line["outcome"] == "taken" and line["answer"] == "thanks for them" for line in lines)
     assert [line["list"] for line in lines] == service.lists
+    assert [line["labels"] for line in lines] == [Counter(e["label"] for e in line["list"]) for line in lines]
     with LabellingService(rows) as service:  # another one, by its port
         code, said = run_label(service, folder, tmp_path / "log.jsonl", "--submit")
     assert code == 1 and "its lists belong to http://127.0.0.1" in said
