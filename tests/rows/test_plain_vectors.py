@@ -5,8 +5,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from geograph_types.dataset.row_groups import open_writer
+from geograph_types.dataset.row_groups import as_table, open_writer, row_groups
+from geograph_types.rows.fields import SourceRows
 from geograph_types.rows.plain_vectors import read_vectors, vector_column
+from geograph_types.rows.published import schema
+from geograph_types.rows.splits import NO_SPLIT
 
 ROWS, DIM = 300, 64
 KIND = pa.list_(pa.float32(), DIM)
@@ -91,3 +94,23 @@ def test_our_own_files_are_read_so(tmp_path, monkeypatch):
     found = parquet.ParquetReader(tmp_path / "own.parquet").blocks(3, skip=1)
     assert b"".join(part.embedding.tobytes() for part in found) == block.embedding[3:].tobytes()
     assert parquet.read_parquet([tmp_path / "own.parquet"]).embedding.tobytes() == block.embedding.tobytes()
+
+
+def test_row_groups_laid_out_otherwise_are_read_all_the_same(tmp_path):
+    embedding = np.random.default_rng(0).standard_normal((ROWS, DIM), dtype=np.float32)
+    rows = SourceRows(
+        gridimage_id=np.arange(ROWS, dtype=np.int64),
+        types=np.zeros(ROWS, np.int32),
+        type_lists=[(0, 2)],
+        distance=np.full(ROWS, 5, np.uint8),
+        weight=np.ones(ROWS, np.float32),
+        split=np.full(ROWS, NO_SPLIT, np.int8),
+        embedding=embedding,
+        line=np.zeros(ROWS, np.int64),
+    )
+    path = tmp_path / "rows.parquet"
+    pq.write_table(as_table(rows, schema(False, False, DIM)), path, data_page_version="2.0", row_group_size=128)
+    assert not read(path)[0]
+    found = [(group.gridimage_id.copy(), group.embedding.copy()) for group in row_groups([path])]
+    assert [len(ids) for ids, _ in found] == [128, 128, 44]
+    assert np.array_equal(np.concatenate([vectors for _, vectors in found]), embedding)
