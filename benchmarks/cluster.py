@@ -98,6 +98,14 @@ def below(node: subprocess.Popen) -> list[psutil.Process]:
         return []
 
 
+def words_of(process: psutil.Process) -> str:
+    """Its command line; none where it has just ended."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
 def wait_for(what, folder: Path, nodes: list[subprocess.Popen]) -> None:
     end = time.monotonic() + 180
     while not what():
@@ -129,7 +137,7 @@ def ask(flags, folder: Path, model: Path, sources: list[Path], nodes: list[subpr
         killed = "nothing was killed"
         while run.poll() is None:
             done = len(list(output.glob("part-*.parquet")))
-            busy = [node for node in nodes if any("MapWorker" in " ".join(p.cmdline()) for p in below(node))]
+            busy = [node for node in nodes if any("MapWorker" in words_of(p) for p in below(node))]
             if done and busy and len(nodes) == in_all:
                 kill(busy[-1])
                 nodes.remove(busy[-1])

@@ -42,31 +42,29 @@ class Contents:
     corrected: str = ""  # what people's corrections changed
 
 
+REMEMBERED = {"ids": np.int64, "tags": np.uint8, "split": np.int8, "norm": np.float32}
+
+
 class Remembered:
     """The little of each row that is needed at the end: 14 bytes a row."""
 
     def __init__(self):
-        self._ids, self._tags, self._splits, self._norms = [], [], [], []
+        # Bytes grow where they lie: pieces to be joined would be there twice for a moment.
+        self._bytes = {name: bytearray() for name in REMEMBERED}
 
     def add(self, block: SourceRows, split: np.ndarray) -> None:
-        self._ids.append(block.gridimage_id)
-        self._tags.append(pack_tags(block.tags))
-        self._splits.append(split)
-        self._norms.append(norms_of(block.embedding) if block.norm is None else block.norm)
+        norm = norms_of(block.embedding) if block.norm is None else block.norm
+        columns = {"ids": block.gridimage_id, "tags": pack_tags(block.tags), "split": split, "norm": norm}
+        for name, kind in REMEMBERED.items():
+            self._bytes[name] += np.ascontiguousarray(columns[name], kind).data.cast("B")
 
     def __bool__(self) -> bool:
-        return any(map(len, self._ids))
+        return bool(self._bytes["ids"])
 
     def contents(self, small: int, medium: int) -> Contents:
-        """Once only: each list is let go when its array is there."""
-        tags, split, norm = _joined(self._tags), _joined(self._splits), _joined(self._norms)
-        return Contents(tags, split, select(_joined(self._ids), tags, split, small, medium), norm)
-
-
-def _joined(pieces: list[np.ndarray]) -> np.ndarray:
-    whole = np.concatenate(pieces)
-    pieces.clear()
-    return whole
+        """Once only: the ids are overwritten."""
+        ids, tags, split, norm = (np.frombuffer(self._bytes[name], kind) for name, kind in REMEMBERED.items())
+        return Contents(tags, split, select(ids, tags, split, small, medium), norm)
 
 
 def build(args: PrepareArguments, folder: Path, pool: Any, parts: list[Source] | None = None) -> Built:

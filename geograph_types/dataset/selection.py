@@ -44,10 +44,15 @@ def select(ids: np.ndarray, tags: np.ndarray, split: np.ndarray, small: int, med
 
 
 def _smallest(key: np.ndarray, count: int) -> np.ndarray:
-    """bool [N]: the `count` smallest of different numbers."""
+    """bool [N]: the `count` smallest of different numbers, uint64; found by their first 16 bits, without a copy."""
     if count >= len(key):
         return np.ones(len(key), dtype=bool)
-    return key < np.partition(key, count)[count]
+    pieces = [key[start : start + A_PIECE] for start in range(0, len(key), A_PIECE)]
+    counts = (np.bincount((piece >> np.uint64(48)).astype(np.int64), minlength=1 << 16) for piece in pieces)
+    below = np.cumsum(sum(counts))
+    first_bits = int(np.searchsorted(below, count, side="right"))
+    close = np.concatenate([piece[piece >> np.uint64(48) == first_bits] for piece in pieces])
+    return key < np.sort(close)[count - (below[first_bits] - len(close))]
 
 
 class SeenIds:
