@@ -28,6 +28,9 @@ BENCHMARKS = {
     "growth": ["--rows", "10000"],
 }
 
+# What they are asked for besides, where it is not a quick look.
+WHOLE = {"prepare": ["--million"]}
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -43,7 +46,12 @@ def main() -> None:
         for name in names:
             print(f"== {name}", flush=True)
             file = Path(folder) / f"{name}.jsonl"
-            command = [sys.executable, "-m", f"benchmarks.{name}", *(BENCHMARKS[name] if flags.quick else [])]
+            command = [
+                sys.executable,
+                "-m",
+                f"benchmarks.{name}",
+                *(BENCHMARKS[name] if flags.quick else WHOLE.get(name, [])),
+            ]
             done = subprocess.run(command, cwd=ROOT, env=os.environ | {"GEOGRAPH_FIGURES": str(file)}, check=False)
             found[name] = [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
             failed += [name] if done.returncode else []
