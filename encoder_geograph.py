@@ -65,8 +65,8 @@ def hub_options(name: str, revision: str | None, settings: str = "preprocessor_c
         return {}
     options: dict[str, Any] = {"revision": revision}
     try:
-        files = ("config.json", WEIGHTS, settings)
-        whole = revision is not None and all(_is_kept(name, file, revision) for file in files)
+        needed = (("config.json",), WEIGHTS, (settings,))
+        whole = revision is not None and all(_is_kept(name, files, revision) for files in needed)
         if not whole and not constants.HF_HUB_OFFLINE and not _hub_answers(hf_hub_url(name, "config.json")):
             options["local_files_only"] = True
     except ValueError:  # no Hub id: whoever loads it says so
@@ -74,9 +74,8 @@ def hub_options(name: str, revision: str | None, settings: str = "preprocessor_c
     return options
 
 
-def _is_kept(name: str, files: str | tuple[str, ...], revision: str) -> bool:
+def _is_kept(name: str, files: tuple[str, ...], revision: str) -> bool:
     """Whether one of these files is in the client's cache."""
-    files = (files,) if isinstance(files, str) else files
     return any(isinstance(try_to_load_from_cache(name, file, revision=revision), str) for file in files)
 
 

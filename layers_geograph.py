@@ -74,7 +74,8 @@ class GeographLayers:
             hidden = layer(hidden)
         return hidden
 
-    def check_inputs(self, embedding, distance, labels=None, weight=None):
+    def check_inputs(self, embedding, distance, labels=None, weight=None) -> None:
+        """ValueError for a wrong shape or dtype, or a bucket out of range; shapes as in `GeographModel.forward`."""
         dim, classes = self.config.embedding_dim, len(self.config.classes)
         for name, value in (("embedding", embedding), ("distance", distance), ("labels", labels), ("weight", weight)):
             if not isinstance(value, torch.Tensor) and (value is not None or name in ("embedding", "distance")):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -37,7 +37,14 @@ from row_geograph import (
 
 ROWS_A_BLOCK = 2048
 ROWS_TO_TRAIN = 8192
-RowGroup = tuple[int, int, int]  # where it stands, the number of its first row, counted from 1, how many it has
+
+
+class Group(NamedTuple):
+    """A row group of a file."""
+
+    place: int
+    first: int  # the number of its first row, counted from 1
+    rows: int
 
 
 @dataclass
@@ -136,7 +143,7 @@ class ParquetReader:
         """
         with self._open() as file, self.path.open("rb", buffering=0) as raw:
             for group in _groups(file.metadata):
-                blocks = -(-group[-1] // size)
+                blocks = -(-group.rows // size)
                 if skip < blocks:
                     yield from self._read(file, group, size, strings, skip, raw=raw)
                 skip = max(0, skip - blocks)
@@ -147,7 +154,7 @@ class ParquetReader:
         shared = pa.OSFile(str(self.path))  # it closes when the last piece lets go of it
         with self._open(shared) as file:
             for group in _groups(file.metadata):
-                if group[-1] <= size:
+                if group.rows <= size:
                     yield partial(self._piece, shared, file.metadata, group, size, strings)
                     continue
                 for block in self._read(file, group, size, strings):
@@ -160,7 +167,7 @@ class ParquetReader:
     def _read(
         self,
         file: pq.ParquetFile,
-        group: RowGroup,
+        group: Group,
         size: int,
         strings: bool,
         skip: int = 0,
@@ -168,15 +175,14 @@ class ParquetReader:
         raw: BinaryIO | None = None,
     ) -> Iterator[CheckedRows]:
         """A row group without its first `skip` blocks; `raw`: the same file, for vectors that lie as they are."""
-        place, first, plain = *group[:2], None
+        first, plain = group.first, None
         try:
             if raw and len(self.vectors) == 1:
-                plain = vectors_of_group(
-                    raw, file.metadata, place, self.schema.field(self.vectors[0]), self.embedding_dim
-                )
+                field_read = self.schema.field(self.vectors[0])
+                plain = vectors_of_group(raw, file.metadata, group.place, field_read, self.embedding_dim)
             names = [name for name in self._wanted(strings) if plain is None or name not in self.vectors]
-            for batch in file.iter_batches(size, row_groups=[place], columns=names):
-                start = first - group[1]
+            for batch in file.iter_batches(size, row_groups=[group.place], columns=names):
+                start = first - group.first
                 if skip:
                     skip -= 1
                 else:
@@ -265,11 +271,11 @@ class ParquetReader:
         return self.labels.get("types") or (TAGS if is_published(self.names) else None)
 
 
-def _groups(metadata: pq.FileMetaData) -> Iterator[RowGroup]:
+def _groups(metadata: pq.FileMetaData) -> Iterator[Group]:
     first = 1
     for place in range(metadata.num_row_groups):
         rows = metadata.row_group(place).num_rows
-        yield place, first, rows
+        yield Group(place, first, rows)
         first += rows
 
 

@@ -67,9 +67,7 @@ class Source:
     plain: bool = False  # whether its bytes are lines of JSON as they lie on the disk
     delimiter: str | None = None  # of a table, also of photos
     version: str | None = None  # what the server says of an address's content
-    fetched: bool = (
-        False  # from an address or the Hub: `path` is a copy, and nothing else of its folder lies beside it
-    )
+    fetched: bool = False  # from an address or the Hub: `path` is a copy, and no photo lies beside it
     origin: str | None = None  # what opens it again, on another machine too; None: what can be read but once
     stream: io.BufferedReader | None = field(default=None, repr=False)  # what can be read but once
     unpacked: IO | None = field(default=None, repr=False)  # Parquet out of a zip: removed with this object
